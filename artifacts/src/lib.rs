@@ -1,1 +1,17 @@
-//! x
+//! The files of the road from images to device, each defined once and used by its writer and its reader.
+//!
+//! Nothing here knows libtorch, ONNX Runtime or TensorRT.
+
+pub mod bundle;
+pub mod checkpoint;
+pub mod classes;
+pub mod cli;
+mod error;
+pub mod files;
+pub mod image_spec;
+pub mod metrics;
+pub mod model_spec;
+pub mod preprocess;
+pub mod weights;
+
+pub use error::{Error, Result};

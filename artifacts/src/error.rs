@@ -1,0 +1,93 @@
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+
+/// What can be wrong with a file of the road.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to read, write or list.
+    #[error("cannot {action} {}", path.display())]
+    #[diagnostic(code(amis::input::io), help("check that the path exists, that it is readable or writable, and that the disk has room"))]
+    Io {
+        /// What was tried, as a verb: "read", "write", "create".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file is larger than its kind may be.
+    #[error("{} has {found_bytes} bytes, more than the {limit_bytes} that {what} may have", path.display())]
+    #[diagnostic(code(amis::input::too_large), help("this is not the file that was meant, or it is damaged"))]
+    TooLarge {
+        /// What the file should be.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        found_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// JSON that does not parse as the expected structure.
+    #[error("{} is not a valid {what}: {reason}", path.display())]
+    #[diagnostic(
+        code(amis::input::malformed),
+        help("the file is damaged, from another version of this tool, or not one of ours; write it again with the tool that made it")
+    )]
+    Malformed {
+        /// What the file should be.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What does not fit, with found and expected.
+        reason: String,
+    },
+    /// A hash does not match.
+    #[error("{} does not match its manifest: SHA-256 is {found}, expected {expected}", path.display())]
+    #[diagnostic(code(amis::input::hash), help("the file was changed or damaged after it was written; copy it again from its source"))]
+    Hash {
+        /// The file.
+        path: PathBuf,
+        /// Hash of what is there.
+        found: String,
+        /// Hash that the manifest states.
+        expected: String,
+    },
+    /// A class list that breaks a rule.
+    #[error("class list: {reason}")]
+    #[diagnostic(
+        code(amis::input::classes),
+        help("ids count up from 0 (background) without gaps, at most 254 other classes, names are unique, and a later list only appends")
+    )]
+    Classes {
+        /// The rule broken, with the class.
+        reason: String,
+    },
+    /// A specification with impossible numbers.
+    #[error("{what}: {reason}")]
+    #[diagnostic(code(amis::input::spec), help("correct the value in the configuration"))]
+    Spec {
+        /// Which specification: image spec, model spec.
+        what: &'static str,
+        /// The field, found and expected.
+        reason: String,
+    },
+    /// A pixel buffer whose length does not fit its stated size.
+    #[error("a frame of {width_px}x{height_px} pixels has {found_bytes} bytes, expected {expected_bytes}")]
+    #[diagnostic(code(amis::input::frame), help("the source delivers frames of another size or format than it says"))]
+    Frame {
+        /// Stated width.
+        width_px: u32,
+        /// Stated height.
+        height_px: u32,
+        /// Length of the buffer.
+        found_bytes: usize,
+        /// Length that the size asks for.
+        expected_bytes: usize,
+    },
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,215 @@
+//! The one implementation of an [`ImageSpec`]: training's validation transform, calibration, verification and the CPU runtime call it.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::classes::IGNORE;
+use crate::image_spec::{ChannelOrder, Filter, Fit, ImageSpec, Placement};
+use crate::{Error, Result};
+
+/// Turns RGB frames into network input; keeps its buffers between frames.
+pub struct Preprocessor {
+    spec: ImageSpec,
+    resizer: Resizer,
+    scaled: Image<'static>,
+    canvas: Vec<u8>,
+    /// Normalised value of every byte, per input channel.
+    table: [[f32; 256]; 3],
+}
+
+impl Preprocessor {
+    /// A preprocessor for this specification.
+    pub fn new(spec: ImageSpec) -> Self {
+        let mut table = [[0.0; 256]; 3];
+        for (channel, values) in table.iter_mut().enumerate() {
+            let source = source_channel(spec.channels, channel);
+            for (byte, value) in values.iter_mut().enumerate() {
+                *value = (byte as f32 / 255.0 - spec.mean[source]) / spec.std[source];
+            }
+        }
+        let canvas = vec![0; spec.input_len()];
+        Self { spec, resizer: Resizer::new(), scaled: Image::new(1, 1, PixelType::U8x3), canvas, table }
+    }
+
+    /// The specification that it implements.
+    pub fn spec(&self) -> &ImageSpec {
+        &self.spec
+    }
+
+    /// Fits an RGB frame (`height * width * 3` bytes) into the input's size. The result is RGB, `height_px * width_px * 3` bytes.
+    ///
+    /// # Errors
+    /// The buffer's length does not fit its size, or the size cannot be used.
+    pub fn fit(&mut self, rgb: &[u8], width_px: u32, height_px: u32) -> Result<(&[u8], Placement)> {
+        check_len(rgb.len(), width_px, height_px, 3)?;
+        let place = self.spec.place(width_px, height_px)?;
+        let (sw, sh) = (place.scaled_width_px, place.scaled_height_px);
+        let scaled: &[u8] = if (sw, sh) == (width_px, height_px) {
+            rgb
+        } else {
+            if (self.scaled.width(), self.scaled.height()) != (sw, sh) {
+                self.scaled = Image::new(sw, sh, PixelType::U8x3);
+            }
+            let source = ImageRef::new(width_px, height_px, rgb, PixelType::U8x3).map_err(|e| resize_error(&e))?;
+            let filter = match self.spec.filter {
+                Filter::Bilinear => FilterType::Bilinear,
+            };
+            let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
+            self.resizer.resize(&source, &mut self.scaled, &options).map_err(|e| resize_error(&e))?;
+            self.scaled.buffer()
+        };
+        if self.spec.fit == Fit::Letterbox {
+            let mean = self.spec.mean.map(|m| (m * 255.0).round() as u8);
+            self.canvas.as_chunks_mut::<3>().0.fill(mean);
+        }
+        copy_window(scaled, &mut self.canvas, place, self.spec.width_px, self.spec.height_px, 3);
+        Ok((&self.canvas, place))
+    }
+
+    /// [`Self::fit`], then normalised values into `input` `[3, height_px, width_px]`.
+    ///
+    /// # Errors
+    /// As [`Self::fit`], or `input` has another length.
+    pub fn run(&mut self, rgb: &[u8], width_px: u32, height_px: u32, input: &mut [f32]) -> Result<Placement> {
+        let (_, place) = self.fit(rgb, width_px, height_px)?;
+        normalize(&self.canvas, &self.spec, &self.table, input)?;
+        Ok(place)
+    }
+
+    /// Normalises RGB pixels that already have the input's size into `input` `[3, height_px, width_px]`.
+    ///
+    /// # Errors
+    /// A buffer has another length than the specification says.
+    pub fn normalize(&self, rgb: &[u8], input: &mut [f32]) -> Result<()> {
+        normalize(rgb, &self.spec, &self.table, input)
+    }
+}
+
+fn normalize(rgb: &[u8], spec: &ImageSpec, table: &[[f32; 256]; 3], input: &mut [f32]) -> Result<()> {
+    check_len(rgb.len(), spec.width_px, spec.height_px, 3)?;
+    check_len(input.len(), spec.width_px, spec.height_px, 3)?;
+    let plane = rgb.len() / 3;
+    for (channel, out) in input.chunks_exact_mut(plane).enumerate() {
+        let (values, source) = (&table[channel], source_channel(spec.channels, channel));
+        for (value, pixel) in out.iter_mut().zip(rgb.as_chunks::<3>().0) {
+            *value = values[usize::from(pixel[source])];
+        }
+    }
+    Ok(())
+}
+
+/// Fits a label map (`height * width` bytes) the way its image is fitted, nearest neighbour; outside the image is [`IGNORE`].
+///
+/// # Errors
+/// The buffer's length does not fit its size, or the size cannot be used.
+pub fn fit_labels(spec: &ImageSpec, labels: &[u8], width_px: u32, height_px: u32) -> Result<Vec<u8>> {
+    check_len(labels.len(), width_px, height_px, 1)?;
+    let place = spec.place(width_px, height_px)?;
+    let column = |x: u32| nearest(i64::from(x) - i64::from(place.left_px), place.scaled_width_px, width_px);
+    let columns: Vec<Option<usize>> = (0..spec.width_px).map(column).collect();
+    let mut out = Vec::with_capacity((spec.width_px * spec.height_px) as usize);
+    for y in 0..spec.height_px {
+        match nearest(i64::from(y) - i64::from(place.top_px), place.scaled_height_px, height_px) {
+            None => out.resize(out.len() + spec.width_px as usize, IGNORE),
+            Some(row) => {
+                let line = &labels[row * width_px as usize..][..width_px as usize];
+                out.extend(columns.iter().map(|c| c.map_or(IGNORE, |x| line[x])));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Source index of position `at` when `source` pixels are resized to `scaled`; none outside.
+fn nearest(at: i64, scaled: u32, source: u32) -> Option<usize> {
+    if at < 0 || at >= i64::from(scaled) {
+        return None;
+    }
+    let index = ((at as f64 + 0.5) * f64::from(source) / f64::from(scaled)) as usize;
+    Some(index.min(source as usize - 1))
+}
+
+/// Copies the part of the scaled frame that lies in the input.
+fn copy_window(scaled: &[u8], canvas: &mut [u8], place: Placement, width_px: u32, height_px: u32, channels: usize) {
+    let (left, top) = (place.left_px, place.top_px);
+    let (sw, sh) = (place.scaled_width_px as usize, place.scaled_height_px as usize);
+    let (from_x, to_x) = (left.min(0).unsigned_abs() as usize, left.max(0) as usize);
+    let (from_y, to_y) = (top.min(0).unsigned_abs() as usize, top.max(0) as usize);
+    let columns = (sw - from_x).min(width_px as usize - to_x);
+    let rows = (sh - from_y).min(height_px as usize - to_y);
+    for row in 0..rows {
+        let from = ((from_y + row) * sw + from_x) * channels;
+        let to = ((to_y + row) * width_px as usize + to_x) * channels;
+        canvas[to..to + columns * channels].copy_from_slice(&scaled[from..from + columns * channels]);
+    }
+}
+
+fn source_channel(order: ChannelOrder, channel: usize) -> usize {
+    match order {
+        ChannelOrder::Rgb => channel,
+        ChannelOrder::Bgr => 2 - channel,
+    }
+}
+
+fn check_len(found: usize, width_px: u32, height_px: u32, channels: usize) -> Result<()> {
+    let expected_bytes = width_px as usize * height_px as usize * channels;
+    if found == expected_bytes { Ok(()) } else { Err(Error::Frame { width_px, height_px, found_bytes: found, expected_bytes }) }
+}
+
+fn resize_error(error: &dyn std::fmt::Display) -> Error {
+    Error::Spec { what: "resize", reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::image_spec::{IMAGENET_MEAN, IMAGENET_STD};
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_frame_of_the_inputs_size_is_only_normalised() {
+        let spec = ImageSpec::imagenet(2, 1, Fit::Crop);
+        let mut input = [0.0; 6];
+        Preprocessor::new(spec).run(&[255, 0, 51, 0, 255, 102], 1, 2, &mut input).unwrap();
+        let value = |byte: f32, c: usize| (byte / 255.0 - IMAGENET_MEAN[c]) / IMAGENET_STD[c];
+        assert_eq!(input, [value(255.0, 0), value(0.0, 0), value(0.0, 1), value(255.0, 1), value(51.0, 2), value(102.0, 2)]);
+    }
+
+    #[test]
+    fn bgr_swaps_the_channels_and_their_statistics() {
+        let rgb = ImageSpec::imagenet(1, 1, Fit::Stretch);
+        let bgr = ImageSpec { channels: ChannelOrder::Bgr, ..rgb.clone() };
+        let (mut a, mut b) = ([0.0; 3], [0.0; 3]);
+        Preprocessor::new(rgb).run(&[10, 20, 30], 1, 1, &mut a).unwrap();
+        Preprocessor::new(bgr).run(&[10, 20, 30], 1, 1, &mut b).unwrap();
+        assert_eq!(a, [b[2], b[1], b[0]]);
+    }
+
+    #[test]
+    fn letterbox_fills_labels_with_ignore_and_pixels_with_the_mean() {
+        let spec = ImageSpec::imagenet(4, 4, Fit::Letterbox);
+        assert_eq!(fit_labels(&spec, &[7; 8], 4, 2).unwrap(), [[IGNORE; 4], [7; 4], [7; 4], [IGNORE; 4]].concat());
+        let mut preprocessor = Preprocessor::new(spec);
+        let (canvas, _) = preprocessor.fit(&[0; 24], 4, 2).unwrap();
+        assert_eq!(&canvas[..3], [124, 116, 104]);
+        assert_eq!(&canvas[12..15], [0, 0, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_size_and_any_buffer_is_ok_or_an_error(w in 1u32..70, h in 1u32..70, extra in -2i64..3, fit in 0..3) {
+            let fit = [Fit::Stretch, Fit::Letterbox, Fit::Crop][fit as usize];
+            let spec = ImageSpec::imagenet(24, 40, fit);
+            let frame = vec![128; (i64::from(w * h * 3) + extra).max(0) as usize];
+            let mut input = vec![f32::NAN; spec.input_len()];
+            let done = Preprocessor::new(spec.clone()).run(&frame, w, h, &mut input);
+            prop_assert_eq!(done.is_ok(), extra == 0);
+            if done.is_ok() {
+                prop_assert!(input.iter().all(|v| v.is_finite()));
+                let labels = fit_labels(&spec, &vec![3; (w * h) as usize], w, h).unwrap();
+                prop_assert!(labels.iter().all(|&l| l == 3 || (l == IGNORE && fit == Fit::Letterbox)));
+            }
+        }
+    }
+}
