@@ -1,0 +1,61 @@
+# The named tasks of the project; `make help` lists them. CI (.ci/run) calls the same ones.
+
+# What set-up makes, and what cargo builds, lies here: clones on one machine share it.
+AMIS_HOME ?= $(HOME)/.cache/amis
+CARGO_TARGET_DIR ?= $(AMIS_HOME)/target
+
+# Looked up whenever a recipe starts, because `setup` may make the folder in this very run.
+site_packages = $(shell echo $(AMIS_HOME)/venv/lib/python3*/site-packages)
+LIBTORCH = $(site_packages)/torch
+ORT_DYLIB_PATH = $(site_packages)/onnxruntime/capi/libonnxruntime.so.1.32.0
+AMIS_TENSORRT_RTX_LIB = $(site_packages)/tensorrt_rtx_libs
+LIBCLANG_PATH = $(site_packages)/clang/native
+# That libclang comes without the compiler's own headers (stddef.h): it takes those of gcc.
+BINDGEN_EXTRA_CLANG_ARGS = -isystem $(shell gcc -print-file-name=include)
+
+environment := CARGO_TARGET_DIR LIBTORCH ORT_DYLIB_PATH AMIS_TENSORRT_RTX_LIB LIBCLANG_PATH BINDGEN_EXTRA_CLANG_ARGS
+export $(environment)
+
+# One profile for building, linting and testing, so that torch-sys compiles once.
+cargo_flags := --release --locked --workspace
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help setup env build demo check test test-slow bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## packages, virtual environment and crates; does nothing the second time
+	@scripts/setup.sh "$(AMIS_HOME)"
+
+# eval "$(make -s env)"
+env: setup ## export lines for the shell, to call cargo by hand
+	@$(foreach name,$(environment),echo "export $(name)='$($(name))'";)
+
+build: setup ## all programs
+	cargo build $(cargo_flags)
+
+demo: build ## the whole road on a synthetic data set, into demo-out/
+	"$(CARGO_TARGET_DIR)/release/amis-demo" --out demo-out
+
+check: setup ## formatting, lints, documentation, licences of the dependencies
+	cargo fmt --all --check
+	"$(AMIS_HOME)/venv/bin/python" scripts/licences.py
+	cargo clippy $(cargo_flags) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(cargo_flags) --no-deps
+
+# The tests of the road start the real programs, which `cargo test` alone does not build.
+test: build ## all tests, the demo among them
+	cargo test $(cargo_flags)
+
+test-slow: build ## the tests that are too slow for every change
+	cargo test $(cargo_flags) -- --ignored
+
+bench: build ## benchmarks
+	cargo bench --locked --workspace
+
+clean: ## removes what was built and demo-out/, keeps what set-up made
+	cargo clean
+	rm -rf demo-out
