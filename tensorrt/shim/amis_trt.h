@@ -1,0 +1,104 @@
+/*
+ * C interface of the TensorRT shim: what `amis-tensorrt` (Rust) knows of NVIDIA's C++ library.
+ *
+ * The shim is compiled against the NvInfer headers of one TensorRT and opens that TensorRT with dlopen, so one Rust
+ * binary serves machines with different TensorRT versions and machines with none.
+ *
+ * Rules: no C++ exception leaves a function; texts are NUL-terminated, belong to the shim and are valid during the
+ * call that hands them out only; every number here is part of the ABI and AMIS_TRT_ABI changes with it.
+ */
+#ifndef AMIS_TRT_H
+#define AMIS_TRT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define AMIS_TRT_ABI 1
+#define AMIS_TRT_EXPORT __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum amis_trt_status {
+    AMIS_TRT_OK = 0,
+    AMIS_TRT_ARGUMENT = 1,  /* the caller broke this interface's rules */
+    AMIS_TRT_LOAD = 2,      /* dlopen of a library failed */
+    AMIS_TRT_FOREIGN = 3,   /* a library is loadable but is not what was asked for */
+    AMIS_TRT_VERSION = 4,   /* TensorRT of a version that these headers do not serve */
+    AMIS_TRT_OPTION = 5,    /* TensorRT does not take a build option */
+    AMIS_TRT_MODEL = 6,     /* the ONNX parser refused the model; see amis_trt_sink.parser_error */
+    AMIS_TRT_BUILD = 7,     /* TensorRT gave no builder, network or plan; its log says why */
+    AMIS_TRT_INTERNAL = 8   /* out of memory, or an exception that nothing else explains */
+};
+
+enum amis_trt_flavor { AMIS_TRT_ENTERPRISE = 0, AMIS_TRT_RTX = 1 };
+
+typedef struct amis_trt_version {
+    int32_t flavor; /* enum amis_trt_flavor */
+    int32_t major;
+    int32_t minor;
+    int32_t patch;
+} amis_trt_version;
+
+/* One refusal of the ONNX parser. `node` and `op` are empty where the error concerns no node, or TensorRT is older
+ * than 9 and does not say; `node_index` is the position in the graph, or -1. */
+typedef struct amis_trt_parser_error {
+    int32_t code; /* nvonnxparser::ErrorCode */
+    int32_t node_index;
+    char const* node;
+    char const* op;
+    char const* description;
+} amis_trt_parser_error;
+
+/* Receives everything that a function says. All members are required. */
+typedef struct amis_trt_sink {
+    void* user; /* handed back in every call */
+    /* A line of TensorRT's log; severity 0 (internal error) to 4 (verbose). Called from any thread, one at a time. */
+    void (*log)(void* user, int32_t severity, char const* text);
+    /* Why the function fails. Called at most once, before it returns a status other than AMIS_TRT_OK. */
+    void (*fail)(void* user, char const* text);
+    void (*parser_error)(void* user, amis_trt_parser_error const* error);
+    /* The finished plan, valid during the call, and the number of layers of the network that the parser made. */
+    void (*built)(void* user, void const* plan, size_t plan_bytes, int32_t layers);
+} amis_trt_sink;
+
+typedef struct amis_trt_build_request {
+    void const* model; /* a serialized onnx.ModelProto */
+    size_t model_bytes;
+    /* Ten times the compute capability (86 for 8.6); none: TensorRT's own choice. For TensorRT-RTX only. */
+    int32_t const* capabilities;
+    size_t capability_count;
+    uint64_t workspace_bytes; /* limit of the scratch memory; 0: TensorRT's own default */
+} amis_trt_build_request;
+
+/* An opened TensorRT with its ONNX parser. */
+typedef struct amis_trt_library amis_trt_library;
+
+/* Ask this first: nothing else may be called when it is not the AMIS_TRT_ABI that the caller was written for. */
+AMIS_TRT_EXPORT uint32_t amis_trt_abi(void);
+
+/* The TensorRT whose headers the shim was compiled against. */
+AMIS_TRT_EXPORT void amis_trt_headers(amis_trt_version* out);
+
+/* Compute capabilities (times ten) that can be asked for; returns their number, and the static array in `out`. */
+AMIS_TRT_EXPORT size_t amis_trt_capabilities(int32_t const** out);
+
+/* Opens TensorRT and its ONNX parser; each is a path, or a file name that the loader looks for. */
+AMIS_TRT_EXPORT int32_t amis_trt_open(
+    char const* tensorrt, char const* parser, amis_trt_sink const* sink, amis_trt_library** out);
+
+AMIS_TRT_EXPORT void amis_trt_library_version(amis_trt_library const* library, amis_trt_version* out);
+
+/* Parses an ONNX model and builds a plan. One build at a time in a process; others wait. */
+AMIS_TRT_EXPORT int32_t amis_trt_build(
+    amis_trt_library const* library, amis_trt_build_request const* request, amis_trt_sink const* sink);
+
+/* Frees the handle. TensorRT itself stays loaded until the process ends. NULL is allowed. */
+AMIS_TRT_EXPORT void amis_trt_close(amis_trt_library* library);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

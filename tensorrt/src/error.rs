@@ -1,0 +1,174 @@
+//! What can go wrong, and what to do then.
+
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::{ComputeCapability, Flavor, LogLine, ParserError, Places, Severity, Version};
+
+/// Why TensorRT could not be opened or did not build.
+#[derive(Debug, Error, Diagnostic)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing to open: the shim was never compiled, or lies elsewhere.
+    #[error("no shim for {flavor} ({}) found; looked at:{places}", flavor.shim_file())]
+    #[diagnostic(
+        code(amis::environment::shim_missing),
+        help("build amis-tensorrt where cargo finds TensorRT headers (AMIS_TENSORRT_INCLUDE names their folder), or name an existing shim in AMIS_TRT_SHIM")
+    )]
+    ShimMissing {
+        /// Which TensorRT it should serve.
+        flavor: Flavor,
+        /// Where it is not.
+        places: Places,
+    },
+
+    /// The file is no shared library, one for another machine, or not the shim.
+    #[error("{} is not the TensorRT shim: {reason}", path.display())]
+    #[diagnostic(code(amis::environment::shim_foreign), help("correct AMIS_TRT_SHIM, or unset it to take the shim that was built with this program"))]
+    ShimForeign {
+        /// The file.
+        path: PathBuf,
+        /// The loader's words.
+        reason: String,
+    },
+
+    /// The shim was compiled from another version of the project.
+    #[error("the TensorRT shim {} speaks version {found} of the interface, this program version {expected}", path.display())]
+    #[diagnostic(code(amis::environment::shim_version), help("build the shim again, from the same sources as this program"))]
+    ShimAbi {
+        /// The shim.
+        path: PathBuf,
+        /// Its `AMIS_TRT_ABI`.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+
+    /// The shim serves the other TensorRT.
+    #[error("the shim {} serves {found}, asked for was {expected}", path.display())]
+    #[diagnostic(
+        code(amis::environment::shim_flavor),
+        help("name the other shim in AMIS_TRT_SHIM, or build it with the headers of that product (AMIS_TENSORRT_INCLUDE)")
+    )]
+    ShimFlavor {
+        /// The shim.
+        path: PathBuf,
+        /// The TensorRT whose headers it was compiled against.
+        found: Version,
+        /// What was asked for.
+        expected: Flavor,
+    },
+
+    /// TensorRT or its ONNX parser is not where it was looked for.
+    #[error("the libraries of {flavor} were not found; looked at:{places}")]
+    #[diagnostic(
+        code(amis::environment::tensorrt_missing),
+        help(
+            "install {flavor} (TensorRT-RTX comes with `pip install tensorrt-rtx-cu12`, TensorRT with JetPack) and name the folder of its libraries in {}",
+            flavor.library_variable()
+        )
+    )]
+    LibraryMissing {
+        /// Which TensorRT.
+        flavor: Flavor,
+        /// Where it is not.
+        places: Places,
+    },
+
+    /// A file has TensorRT's name, but is not TensorRT, or cannot be loaded here.
+    #[error("cannot use these libraries as {flavor}: {reason}")]
+    #[diagnostic(
+        code(amis::environment::tensorrt_foreign),
+        help("name a folder with the real libraries, for this machine's processor, in {}", flavor.library_variable())
+    )]
+    LibraryForeign {
+        /// Which TensorRT.
+        flavor: Flavor,
+        /// The file, and the loader's words.
+        reason: String,
+    },
+
+    /// TensorRT is there, in a version that the shim cannot serve.
+    #[error("{flavor} and the shim do not fit: {reason}")]
+    #[diagnostic(
+        code(amis::environment::tensorrt_version),
+        help("install that version or a newer minor one, or build the shim again with the headers of the installed one (AMIS_TENSORRT_INCLUDE)")
+    )]
+    LibraryVersion {
+        /// Which TensorRT.
+        flavor: Flavor,
+        /// Both versions.
+        reason: String,
+    },
+
+    /// Not a compute capability.
+    #[error("{text:?} is no compute capability")]
+    #[diagnostic(code(amis::usage::compute_capability), help("write it as 8.6, 86 or sm86; `nvidia-smi --query-gpu=compute_cap --format=csv` prints a GPU's"))]
+    Capability {
+        /// What was written.
+        text: String,
+    },
+
+    /// This TensorRT does not build for that generation of GPUs.
+    #[error("{version} does not build for compute capability {asked}; it knows {}", list(known))]
+    #[diagnostic(
+        code(amis::usage::compute_capability_unknown),
+        help(
+            "ask for one that it knows; engines for a Jetson (5.3 to 8.7, Thor) are built on the Jetson itself, by its own TensorRT, without naming a capability"
+        )
+    )]
+    CapabilityUnknown {
+        /// What was asked for.
+        asked: ComputeCapability,
+        /// The opened TensorRT.
+        version: Version,
+        /// What it knows.
+        known: Vec<ComputeCapability>,
+    },
+
+    /// The ONNX parser refused the model.
+    #[error("the ONNX parser of {version} refuses the model:{}", lines(errors))]
+    #[diagnostic(
+        code(amis::input::onnx_refused),
+        help("export the model again; where a node is named, its operator, attributes or data types are not supported by this version")
+    )]
+    Model {
+        /// The opened TensorRT.
+        version: Version,
+        /// Every refusal, in the parser's order.
+        errors: Vec<ParserError>,
+    },
+
+    /// The model is readable, but TensorRT did not build it.
+    #[error("{version} did not build the engine: {reason}{}", problems(log))]
+    #[diagnostic(
+        code(amis::tensorrt::build_failed),
+        help("the lines above are TensorRT's own; without a GPU only TensorRT-RTX builds, and only for named compute capabilities")
+    )]
+    Build {
+        /// The opened TensorRT.
+        version: Version,
+        /// What it did not give.
+        reason: String,
+        /// Everything it said, verbose lines left out.
+        log: Vec<LogLine>,
+    },
+}
+
+fn list(capabilities: &[ComputeCapability]) -> String {
+    if capabilities.is_empty() {
+        return "none, it builds for the GPU of this machine".to_owned();
+    }
+    capabilities.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn lines(errors: &[ParserError]) -> String {
+    errors.iter().map(|error| format!("\n  - {error}")).collect()
+}
+
+fn problems(log: &[LogLine]) -> String {
+    let serious = log.iter().filter(|line| line.severity <= Severity::Warning);
+    serious.map(|line| format!("\n  - {}", line.text.trim())).collect()
+}
