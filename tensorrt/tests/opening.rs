@@ -1,6 +1,7 @@
 //! Missing, foreign and mismatched libraries are errors that say what was found where.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,7 +83,7 @@ fn a_file_that_is_no_library_is_foreign() {
 #[test]
 fn another_library_under_the_parsers_name_is_foreign() {
     let Some(real) = std::env::var_os("AMIS_TENSORRT_RTX_LIB").map(PathBuf::from) else {
-        eprintln!("SKIPPED: TensorRT-RTX libraries not there (set AMIS_TENSORRT_RTX_LIB)");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: TensorRT-RTX libraries not there (set AMIS_TENSORRT_RTX_LIB)");
         return;
     };
     let folder = folder_of([&real.join(NAMES[0]), &c_library()]);
