@@ -11,6 +11,7 @@ pub mod files;
 pub mod image_spec;
 pub mod metrics;
 pub mod model_spec;
+pub mod onnx;
 pub mod preprocess;
 pub mod weights;
 
