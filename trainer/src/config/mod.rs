@@ -1,0 +1,2 @@
+mod method;
+pub use method::{Method, Preset};

@@ -1,0 +1,101 @@
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+
+/// What can go wrong while training.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file of the road.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Artifacts(#[from] amis_artifacts::Error),
+    /// libtorch reports a failure.
+    #[error("libtorch failed: {0}")]
+    #[diagnostic(code(amis::trainer::torch), help("if memory ran out, lower train.batch, image.height_px and image.width_px, or the model's sizes"))]
+    Torch(#[from] tch::TchError),
+    /// A configuration that does not hold together.
+    #[error("configuration {}: {reason}", path.display())]
+    #[diagnostic(code(amis::input::config), help("correct the file, or override the key with --set key=value"))]
+    Config {
+        /// The TOML file.
+        path: PathBuf,
+        /// Key, found and expected.
+        reason: String,
+    },
+    /// Weights that do not fit the network.
+    #[error("weights of {network}: {reason}")]
+    #[diagnostic(code(amis::input::weights), help("the checkpoint belongs to a network of other sizes; use the configuration it was trained with"))]
+    Weights {
+        /// Which network.
+        network: &'static str,
+        /// Tensor, found and expected shape.
+        reason: String,
+    },
+    /// A step whose parent does not fit.
+    #[error("step {step} cannot start from {}: {reason}", parent.display())]
+    #[diagnostic(
+        code(amis::input::parent),
+        help("an incremental step needs the checkpoint of the step before, with the same classes and network; train that step first, or name it with train.base")
+    )]
+    Parent {
+        /// Step that was to be trained.
+        step: usize,
+        /// Folder of the expected parent.
+        parent: PathBuf,
+        /// What is missing or differs.
+        reason: String,
+    },
+    /// A step without images.
+    #[error("step {step} has no training images in {list}")]
+    #[diagnostic(code(amis::input::no_images), help("check data.lists or the classes of the step; amis-train doctor shows the counts of every step"))]
+    NoImages {
+        /// The step.
+        step: usize,
+        /// List or rule that gave none.
+        list: String,
+    },
+    /// A run folder that holds another run.
+    #[error("{} holds a run with another configuration: {reason}", path.display())]
+    #[diagnostic(code(amis::input::run_folder), help("give another --out, or delete the folder if that run is not needed any more"))]
+    ForeignRun {
+        /// The run folder.
+        path: PathBuf,
+        /// First key that differs.
+        reason: String,
+    },
+    /// The labels of a data set are damaged.
+    #[error("{problems} problems in the data set at {}", root.display())]
+    #[diagnostic(code(amis::input::dataset), help("amis-train doctor lists them with file, pixel and value"))]
+    Dataset {
+        /// Root of the data set.
+        root: PathBuf,
+        /// Number of problems found.
+        problems: usize,
+    },
+    /// A loss that is not a number.
+    #[error("step {step}, iteration {iteration}: the loss term {term} is {value}")]
+    #[diagnostic(code(amis::trainer::diverged), help("lower the learning rate, or lengthen the warm-up"))]
+    Diverged {
+        /// Training step.
+        step: usize,
+        /// Iteration in the step.
+        iteration: usize,
+        /// First term that is not finite.
+        term: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// The person stopped the run.
+    #[error("stopped at step {step}, iteration {iteration}; the state is saved")]
+    #[diagnostic(code(amis::trainer::stopped), help("start the same command again to go on from there"))]
+    Stopped {
+        /// Training step.
+        step: usize,
+        /// Iterations done in it.
+        iteration: usize,
+    },
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,61 @@
+use amis_artifacts::model_spec::ModelSpec;
+use tch::Tensor;
+
+use super::Params;
+use super::layers::{Block, LayerNorm};
+use crate::Result;
+
+/// ViT encoder.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    patch_weight: Tensor,
+    patch_bias: Tensor,
+    class_token: Tensor,
+    position: Tensor,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    patch_px: i64,
+    grid: [i64; 2],
+}
+
+impl Encoder {
+    pub(super) fn new(params: &Params, spec: &ModelSpec, grid: [u32; 2]) -> Result<Self> {
+        let (dim, patch_px, grid) = (i64::from(spec.dim), i64::from(spec.patch_px), grid.map(i64::from));
+        let block = |i| Block::new(params, &format!("encoder.blocks.{i}"), dim, i64::from(spec.heads));
+        Ok(Self {
+            patch_weight: params.get("encoder.patch_embed.proj.weight", &[dim, 3, patch_px, patch_px])?,
+            patch_bias: params.get("encoder.patch_embed.proj.bias", &[dim])?,
+            class_token: params.get("encoder.cls_token", &[1, 1, dim])?,
+            position: params.get("encoder.pos_embed", &[1, 1 + grid[0] * grid[1], dim])?,
+            blocks: (0..spec.depth).map(block).collect::<Result<_>>()?,
+            norm: LayerNorm::new(params, "encoder.norm", dim)?,
+            patch_px,
+            grid,
+        })
+    }
+
+    /// Images `[B, 3, H, W]` with sides that the patch divides -> patch tokens `[B, N, D]`.
+    pub(super) fn forward(&self, images: &Tensor) -> Tensor {
+        let maps = images.conv2d(&self.patch_weight, Some(&self.patch_bias), [self.patch_px, self.patch_px], [0, 0], [1, 1], 1);
+        let size = maps.size();
+        let tokens = maps.flatten(2, 3).transpose(1, 2);
+        let class_token = self.class_token.expand([size[0], 1, size[1]], false);
+        let mut x = Tensor::cat(&[class_token, tokens], 1) + self.position_for([size[2], size[3]]);
+        for block in &self.blocks {
+            x = block.forward(&x, None);
+        }
+        // The class token has done its work inside the blocks.
+        self.norm.forward(&x).slice(1, 1, None, 1)
+    }
+
+    /// Position embedding for a grid of `rows` x `columns`, bilinear where it differs from the learned one.
+    fn position_for(&self, grid: [i64; 2]) -> Tensor {
+        if grid == self.grid {
+            return self.position.shallow_clone();
+        }
+        let dim = self.position.size()[2];
+        let plane = self.position.slice(1, 1, None, 1).view([1, self.grid[0], self.grid[1], dim]).permute([0, 3, 1, 2]);
+        let resized = plane.upsample_bilinear2d(grid, false, None, None).flatten(2, 3).transpose(1, 2);
+        Tensor::cat(&[self.position.slice(1, 0, 1, 1), resized], 1)
+    }
+}

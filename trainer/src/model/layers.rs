@@ -1,0 +1,92 @@
+use amis_artifacts::model_spec::{LAYER_NORM_EPS, MLP_RATIO};
+use tch::Tensor;
+
+use super::Params;
+use crate::Result;
+
+/// `x W^T + b`.
+#[derive(Debug)]
+pub(super) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub(super) fn new(params: &Params, name: &str, inputs: i64, outputs: i64) -> Result<Self> {
+        let bias = Some(params.get(&format!("{name}.bias"), &[outputs])?);
+        Ok(Self { weight: params.get(&format!("{name}.weight"), &[outputs, inputs])?, bias })
+    }
+
+    pub(super) fn without_bias(params: &Params, name: &str, inputs: i64, outputs: i64) -> Result<Self> {
+        Ok(Self { weight: params.get(&format!("{name}.weight"), &[outputs, inputs])?, bias: None })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, self.bias.as_ref())
+    }
+}
+
+/// LayerNorm over the last dimension.
+#[derive(Debug)]
+pub(super) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    dim: i64,
+}
+
+impl LayerNorm {
+    pub(super) fn new(params: &Params, name: &str, dim: i64) -> Result<Self> {
+        Ok(Self { weight: params.get(&format!("{name}.weight"), &[dim])?, bias: params.get(&format!("{name}.bias"), &[dim])?, dim })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm([self.dim], Some(&self.weight), Some(&self.bias), LAYER_NORM_EPS, false)
+    }
+}
+
+/// Pre-norm transformer block.
+#[derive(Debug)]
+pub(super) struct Block {
+    norm1: LayerNorm,
+    qkv: Linear,
+    proj: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    heads: i64,
+}
+
+impl Block {
+    pub(super) fn new(params: &Params, name: &str, dim: i64, heads: i64) -> Result<Self> {
+        let hidden = dim * i64::from(MLP_RATIO);
+        Ok(Self {
+            norm1: LayerNorm::new(params, &format!("{name}.norm1"), dim)?,
+            qkv: Linear::new(params, &format!("{name}.attn.qkv"), dim, 3 * dim)?,
+            proj: Linear::new(params, &format!("{name}.attn.proj"), dim, dim)?,
+            norm2: LayerNorm::new(params, &format!("{name}.norm2"), dim)?,
+            fc1: Linear::new(params, &format!("{name}.mlp.fc1"), dim, hidden)?,
+            fc2: Linear::new(params, &format!("{name}.mlp.fc2"), hidden, dim)?,
+            heads,
+        })
+    }
+
+    /// `x` `[B, N, D]`. `keep` `[B, 1, 1]` scales the two residual branches (stochastic depth: 0 or 1 / keep probability), one mask each.
+    pub(super) fn forward(&self, x: &Tensor, keep: Option<&[Tensor; 2]>) -> Tensor {
+        let branch = |value: Tensor, which: usize| match keep {
+            Some(masks) => value * &masks[which],
+            None => value,
+        };
+        let x = x + branch(self.attention(&self.norm1.forward(x)), 0);
+        let mlp = self.fc2.forward(&self.fc1.forward(&self.norm2.forward(&x)).gelu("none"));
+        &x + branch(mlp, 1)
+    }
+
+    fn attention(&self, x: &Tensor) -> Tensor {
+        let (batch, tokens, dim) = x.size3().unwrap_or_default();
+        // [3, B, heads, N, D / heads]
+        let qkv = self.qkv.forward(x).view([batch, tokens, 3, self.heads, dim / self.heads]).permute([2, 0, 3, 1, 4]);
+        let (q, k, v) = (qkv.get(0), qkv.get(1), qkv.get(2));
+        let mixed = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, false, None, false);
+        self.proj.forward(&mixed.transpose(1, 2).reshape([batch, tokens, dim]))
+    }
+}

@@ -1,0 +1,89 @@
+use amis_artifacts::model_spec::{Groups, ModelSpec};
+use amis_artifacts::weights::Weights;
+use tch::{Device, Tensor};
+
+use super::Params;
+use super::decoder::Decoder;
+use super::encoder::Encoder;
+use crate::Result;
+
+/// Segmenter: ViT encoder, optional Global Attention Block, mask transformer.
+#[derive(Debug)]
+pub struct Segmenter {
+    /// Sizes.
+    pub spec: ModelSpec,
+    /// Classes by step.
+    pub groups: Groups,
+    /// Rows and columns of the position embedding's grid.
+    pub position_grid: [u32; 2],
+    /// All parameters.
+    pub params: Params,
+    encoder: Encoder,
+    decoder: Decoder,
+}
+
+/// What the network gives for images `[B, 3, H, W]`.
+#[derive(Debug)]
+pub struct Output {
+    /// Low-resolution masks `[B, C, ceil(H / P), ceil(W / P)]`.
+    pub masks: Tensor,
+    /// Logits at image size `[B, C, H, W]`.
+    pub logits: Tensor,
+    /// Patch features `[B, N, D]`, unit length.
+    pub patches: Tensor,
+    /// Class features `[B, C, D]`, unit length.
+    pub class_features: Tensor,
+    /// Mean opening of the Global Attention Block's gates, `|gamma s m|`.
+    pub gate: Option<Tensor>,
+}
+
+/// Whether stochastic depth is on.
+pub enum Mode<'a> {
+    /// Training: numbers in 0..1 decide which residual branches are dropped.
+    Train(&'a mut dyn FnMut() -> f64),
+    /// Deterministic.
+    Eval,
+}
+
+impl Segmenter {
+    /// A network around weights under the reference names.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape than the sizes ask for.
+    pub fn new(spec: &ModelSpec, groups: &Groups, position_grid: [u32; 2], weights: &Weights, device: Device, trainable: bool) -> Result<Self> {
+        spec.validate()?;
+        groups.validate()?;
+        let params = Params::from_weights(weights, device, trainable)?;
+        Ok(Self {
+            encoder: Encoder::new(&params, spec, position_grid)?,
+            decoder: Decoder::new(&params, spec, groups)?,
+            spec: spec.clone(),
+            groups: groups.clone(),
+            position_grid,
+            params,
+        })
+    }
+
+    /// Class embeddings of all groups `[1, C, D]`.
+    pub fn class_embeddings(&self) -> Tensor {
+        self.decoder.class_embeddings()
+    }
+
+    /// Runs the network on images `[B, 3, H, W]`. Sides that the patch does not divide are padded with zeros right and below, and the logits cropped.
+    pub fn forward(&self, images: &Tensor, mode: Mode<'_>) -> Output {
+        let patch = i64::from(self.spec.patch_px);
+        let (batch, _, height, width) = images.size4().unwrap_or_default();
+        let (pad_y, pad_x) = ((patch - height % patch) % patch, (patch - width % patch) % patch);
+        let padded = if pad_y + pad_x > 0 { images.constant_pad_nd([0, pad_x, 0, pad_y]) } else { images.shallow_clone() };
+        let tokens = self.encoder.forward(&padded);
+        let decoded = match mode {
+            Mode::Train(draw) => self.decoder.forward(&tokens, Some(draw)),
+            Mode::Eval => self.decoder.forward(&tokens, None),
+        };
+        let (rows, columns) = ((height + pad_y) / patch, (width + pad_x) / patch);
+        let masks = decoded.masks.transpose(1, 2).reshape([batch, -1, rows, columns]);
+        let full = masks.upsample_bilinear2d([height + pad_y, width + pad_x], false, None, None);
+        let logits = full.slice(2, 0, height, 1).slice(3, 0, width, 1);
+        Output { masks, logits, patches: decoded.patches, class_features: decoded.classes, gate: decoded.gate }
+    }
+}
