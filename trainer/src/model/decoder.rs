@@ -29,9 +29,9 @@ pub(super) struct Decoder {
 pub(super) struct Decoded {
     /// `[B, N, C]`, after `mask_norm`.
     pub(super) masks: Tensor,
-    /// `[B, N, D]`, unit length.
+    /// `[B, N, D]`, before they are brought to unit length.
     pub(super) patches: Tensor,
-    /// `[B, C, D]`, unit length.
+    /// `[B, C, D]`, before they are brought to unit length.
     pub(super) classes: Tensor,
     /// Mean of `|gamma s m|`, where there is a GAB.
     pub(super) gate: Option<Tensor>,
@@ -80,9 +80,9 @@ impl Decoder {
             x = block.forward(&x, keep.as_ref());
         }
         let x = self.norm.forward(&x);
-        let patch_features = unit(&x.slice(1, 0, patches, 1).matmul(&self.proj_patch));
-        let class_features = unit(&x.slice(1, patches, None, 1).matmul(&self.proj_classes));
-        let masks = self.mask_norm(&patch_features.matmul(&class_features.transpose(1, 2)));
+        let patch_features = x.slice(1, 0, patches, 1).matmul(&self.proj_patch);
+        let class_features = x.slice(1, patches, None, 1).matmul(&self.proj_classes);
+        let masks = self.mask_norm(&unit(&patch_features).matmul(&unit(&class_features).transpose(1, 2)));
         Decoded { masks, patches: patch_features, classes: class_features, gate }
     }
 

@@ -29,9 +29,9 @@ pub struct Output {
     pub masks: Tensor,
     /// Logits at image size `[B, C, H, W]`.
     pub logits: Tensor,
-    /// Patch features `[B, N, D]`, unit length.
+    /// Projected patch features `[B, N, D]`, before they are brought to unit length.
     pub patches: Tensor,
-    /// Class features `[B, C, D]`, unit length.
+    /// Projected class features `[B, C, D]`, before they are brought to unit length.
     pub class_features: Tensor,
     /// Mean opening of the Global Attention Block's gates, `|gamma s m|`.
     pub gate: Option<Tensor>,
