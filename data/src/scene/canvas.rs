@@ -1,6 +1,6 @@
 //! Shapes painted into an image and its label map at once, so that both always agree.
 
-use super::random::hash;
+use super::random::{cell, hash, signed};
 
 /// Red, green, blue, 0..255.
 pub(super) type Color = [f32; 3];
@@ -35,6 +35,7 @@ impl Canvas<'_> {
         start..edge(to).max(start)
     }
 
+    #[inline]
     pub(super) fn put(&mut self, x: usize, y: usize, label: u8, color: Color) {
         let at = y * self.width + x;
         self.labels[at] = label;
@@ -42,10 +43,11 @@ impl Canvas<'_> {
     }
 
     fn span(&mut self, y: usize, from: f32, to: f32, ink: &Ink) {
-        let row = ((y as f32 + 0.5 - ink.anchor.1) / ink.grain_px).floor() as i32 as u32;
+        let grains = 1.0 / ink.grain_px;
+        let row = cell((y as f32 + 0.5 - ink.anchor.1) * grains);
         for x in Self::cells(from, to, self.width) {
-            let column = ((x as f32 + 0.5 - ink.anchor.0) / ink.grain_px).floor() as i32 as u32;
-            let grain = ((hash(row, column) & 255) as f32 / 127.5 - 1.0) * ink.grain;
+            let column = cell((x as f32 + 0.5 - ink.anchor.0) * grains);
+            let grain = signed(hash(row, column)) * ink.grain;
             self.put(x, y, ink.label, ink.color.map(|v| v + grain));
         }
     }

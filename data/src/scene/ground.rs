@@ -1,8 +1,8 @@
 //! Sky, road, pavements and verges.
 
 use super::canvas::{Canvas, Color, Ink};
-use super::random::hash;
-use super::view::View;
+use super::random::{cell, hash, signed, within};
+use super::view::{Look, View};
 use super::{BACKGROUND, PAVEMENT, ROAD};
 
 pub(super) fn sky(canvas: &mut Canvas, view: &View) {
@@ -48,71 +48,101 @@ pub(super) fn ground(canvas: &mut Canvas, view: &View) {
     let look = view.look;
     let (kerb, edge) = (look.road_half_m, look.road_half_m + look.pavement_m);
     // The texture repeats after a power of two, so that its coordinates stay exact.
-    let driven = (view.driven_m % 4096.0) as f32;
+    let driven = (view.driven_m % 2048.0) as f32;
     for y in Canvas::cells(view.horizon_px, f32::INFINITY, canvas.height) {
         let z = view.ground_z(y as f32 + 0.5);
-        let row = Row { view, z_m: z, along_m: z + driven, px_m: z / view.focal_px };
-        let sun = if hash(row.along_m as u32 / 5, look.dice.0) & 3 == 0 { 0.66 } else { 1.0 };
+        let (row, px_m) = (Row::new(look, z, z + driven, view.focal_px), z / view.focal_px);
+        let (haze, sun) = (view.haze_part(z), if row.shade { 0.66 } else { 1.0 });
+        let (near, far) = ((1.0 - haze) * sun, look.sky[1].map(|v| v * haze * sun));
         for x in 0..canvas.width {
-            let across = (x as f32 + 0.5 - view.vanish_px) * row.px_m;
+            let across = (x as f32 + 0.5 - view.vanish_px) * px_m;
             let (label, color) = match across.abs() {
                 m if m < kerb => (ROAD, row.road(across)),
                 m if m < edge => (PAVEMENT, row.pavement(across, m < kerb + 0.15)),
                 _ => (BACKGROUND, row.verge(across)),
             };
-            canvas.put(x, y, label, view.haze(color, z).map(|v| v * sun));
+            canvas.put(x, y, label, [0, 1, 2].map(|c| color[c] * near + far[c]));
         }
     }
 }
 
-/// One row of ground pixels: all at the same distance.
+/// One row of ground pixels, all at the same distance, and what is the same along it.
 struct Row<'a> {
-    view: &'a View<'a>,
-    z_m: f32,
-    /// Place along the street.
-    along_m: f32,
-    /// Metres a pixel.
-    px_m: f32,
+    look: &'a Look,
+    shade: bool,
+    dash: bool,
+    zebra: bool,
+    joint: bool,
+    patch: u32,
+    asphalt: Texture,
+    slabs: Texture,
+    sand: Texture,
+    grass: Texture,
+    tufts: Texture,
 }
 
-impl Row<'_> {
-    /// Texture of `cell_m` large grains, fading where a pixel covers several.
-    fn grain(&self, across: f32, cell_m: f32, strength: f32) -> f32 {
-        let column = (across / cell_m).floor() as i32 as u32;
-        let row = (self.along_m / cell_m).floor() as i32 as u32;
-        let fade = (cell_m / self.px_m.max(self.px_m * self.z_m * 0.1)).min(1.0);
-        ((hash(row, column) & 255) as f32 / 127.5 - 1.0) * strength * fade
+impl<'a> Row<'a> {
+    fn new(look: &'a Look, z_m: f32, along_m: f32, focal_px: f32) -> Self {
+        let px_m = z_m / focal_px;
+        // What a pixel covers along the street, where that is more than across.
+        let covered_m = px_m.max(px_m * z_m * 0.1);
+        let texture = |cell_m, strength| Texture::new(along_m, covered_m, cell_m, strength);
+        Self {
+            look,
+            shade: hash(cell(along_m / 5.0), look.dice.0) & 3 == 0,
+            dash: within(along_m / 6.0) < 0.5,
+            zebra: within(along_m / 48.0) < 0.0625,
+            joint: within(along_m / 0.8) < 0.08,
+            patch: cell(along_m / 4.0) ^ look.dice.0,
+            asphalt: texture(0.12, 11.0),
+            slabs: texture(0.8, 9.0),
+            sand: texture(0.12, 7.0),
+            grass: texture(0.15, 22.0),
+            tufts: texture(1.1, 12.0),
+        }
     }
 
     fn road(&self, across: f32) -> Color {
-        let look = self.view.look;
-        let along = self.along_m;
-        let dash = across.abs() < 0.09 && along % 6.0 < 3.0;
-        let line = (across.abs() - look.road_half_m + 0.3).abs() < 0.06;
-        let zebra = along % 48.0 < 3.0 && across.rem_euclid(1.0) < 0.5;
-        if dash || line || zebra {
-            return [214.0 + self.grain(across, 0.1, 16.0); 3];
+        let grain = self.asphalt.at(across);
+        let middle = self.dash && across.abs() < 0.09;
+        let line = (across.abs() - self.look.road_half_m + 0.3).abs() < 0.06;
+        if middle || line || (self.zebra && within(across) < 0.5) {
+            return [214.0 + grain; 3];
         }
-        let patch = if hash((along / 4.0) as u32, (across / 1.7).floor() as i32 as u32 ^ look.dice.0) & 7 == 0 { -16.0 } else { 0.0 };
-        let grain = patch + self.grain(across, 0.12, 11.0);
-        look.road.map(|v| v + grain)
+        let patch = if hash(self.patch, cell(across * 0.6)) & 7 == 0 { -16.0 } else { 0.0 };
+        self.look.road.map(|v| v + patch + grain)
     }
 
     fn pavement(&self, across: f32, kerb: bool) -> Color {
-        let joint = across.rem_euclid(0.8) < 0.06 || self.along_m.rem_euclid(0.8) < 0.06;
-        let step = if kerb {
-            22.0
-        } else if joint {
-            -26.0
-        } else {
-            0.0
+        let step = match kerb {
+            true => 22.0,
+            false if self.joint || within(across * 1.25) < 0.08 => -26.0,
+            false => 0.0,
         };
-        let grain = step + self.grain(across, 0.8, 9.0) + self.grain(across, 0.1, 7.0);
-        self.view.look.pavement.map(|v| v + grain)
+        let grain = step + self.slabs.at(across) + self.sand.at(across);
+        self.look.pavement.map(|v| v + grain)
     }
 
     fn verge(&self, across: f32) -> Color {
-        let grain = self.grain(across, 0.15, 22.0) + self.grain(across, 1.1, 12.0);
-        self.view.look.verge.map(|v| v + grain)
+        let grain = self.grass.at(across) + self.tufts.at(across);
+        self.look.verge.map(|v| v + grain)
+    }
+}
+
+/// Square grains on the ground, along one row.
+struct Texture {
+    row: u32,
+    cells_m: f32,
+    strength: f32,
+}
+
+impl Texture {
+    /// Fades where a pixel covers several grains.
+    fn new(along_m: f32, covered_m: f32, cell_m: f32, strength: f32) -> Self {
+        Self { row: cell(along_m / cell_m), cells_m: 1.0 / cell_m, strength: strength * (cell_m / covered_m).min(1.0) }
+    }
+
+    fn at(&self, across: f32) -> f32 {
+        signed(hash(self.row, cell(across * self.cells_m))) * self.strength
     }
 }

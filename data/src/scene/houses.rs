@@ -1,8 +1,8 @@
 //! House fronts along both sides, with hedges in the gaps.
 
 use super::canvas::{Canvas, Color};
-use super::random::{Dice, hash};
-use super::view::{FAR_M, NEAR_M, View};
+use super::random::{Dice, cell, hash, signed, within};
+use super::view::{FAR_M, NEAR_M, View, mix};
 use super::{BACKGROUND, BUILDING};
 
 /// Length of the plot that one house or hedge stands on.
@@ -90,20 +90,24 @@ impl House {
     }
 
     fn column(&self, canvas: &mut Canvas, view: &View, x: usize, z: f32, along_m: f32, tone: f32) {
-        let wall = view.haze(self.wall.map(|v| v * tone), z);
-        let glass = view.haze(self.glass, z);
-        let lit = view.haze([236.0, 206.0, 130.0], z);
+        let (far, haze) = (view.look.sky[1], view.haze_part(z));
+        let wall = mix(self.wall.map(|v| v * tone), far, haze);
+        let glass = mix(self.glass, far, haze);
+        let lit = mix([236.0, 206.0, 130.0], far, haze);
         let bay = along_m / self.bay_m;
-        let open = (0.22..0.78).contains(&bay.fract());
+        let open = self.label == BUILDING && (0.22..0.78).contains(&within(bay));
+        let (bay, grain_column) = (cell(bay) ^ self.dice.0, cell(along_m * 7.0));
         for y in Canvas::cells(view.y(self.height_m, z), view.y(0.0, z), canvas.height) {
             let height = view.height_m(y as f32 + 0.5, z);
-            let grain = ((hash((along_m * 7.0) as i32 as u32, (height * 9.0) as i32 as u32) & 255) as f32 / 127.5 - 1.0) * 8.0;
             let storey = height / self.storey_m;
-            let window = self.label == BUILDING && open && (0.3..0.8).contains(&storey.fract()) && height < self.height_m - 0.5;
-            let color = match window {
-                true if hash(bay as u32 ^ self.dice.0, storey as u32) & 7 == 0 => lit,
-                true => glass,
-                false => wall.map(|v| v + grain),
+            let window = open && (0.3..0.8).contains(&within(storey)) && height < self.height_m - 0.5;
+            let color = if !window {
+                let grain = signed(hash(grain_column, cell(height * 9.0))) * 8.0;
+                wall.map(|v| v + grain)
+            } else if hash(bay, cell(storey)) & 7 == 0 {
+                lit
+            } else {
+                glass
             };
             canvas.put(x, y, self.label, color);
         }

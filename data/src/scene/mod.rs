@@ -25,6 +25,9 @@ pub const MAX_SIDE_PX: u32 = 4096;
 /// Bounds the way driven, so that places along the street stay exact numbers.
 const DAY_S: f64 = 86_400.0;
 
+/// Places where a row's noise may begin.
+const NOISE_STARTS: usize = 1 << 13;
+
 const CLASS_NAMES: [&str; 7] = ["background", "road", "pavement", "building", "car", "tree", "person"];
 const BACKGROUND: u8 = 0;
 const ROAD: u8 = 1;
@@ -45,6 +48,8 @@ pub struct Scene {
     width: usize,
     height: usize,
     look: Look,
+    /// A strip of noise; each row of a frame takes its own piece of it.
+    noise: Vec<i16>,
 }
 
 impl Scene {
@@ -57,7 +62,9 @@ impl Scene {
         if !sides.contains(&width_px) || !sides.contains(&height_px) {
             return Err(Error::SceneSize { width_px, height_px });
         }
-        Ok(Self { width: width_px as usize, height: height_px as usize, look: Look::new(seed) })
+        let look = Look::new(seed);
+        let noise = noise(NOISE_STARTS + width_px as usize * 3, look.dice.0, look.noise);
+        Ok(Self { width: width_px as usize, height: height_px as usize, look, noise })
     }
 
     /// Paints the moment `time_s` (seconds; the street repeats after a day): `rgb` becomes `height * width * 3` bytes, `labels` `height * width`,
@@ -78,17 +85,27 @@ impl Scene {
     /// Light and sensor noise.
     fn develop(&self, rgb: &mut [u8], time_s: f64) {
         let moment = hash((time_s * 1000.0) as i64 as u32, self.look.dice.0);
-        let light = self.look.light;
-        let strength = self.look.noise / 255.0;
-        for (number, pixel) in rgb.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-            let bits = hash(number as u32, moment);
-            for channel in 0..3 {
-                // The sum of two bytes has the triangular distribution, near enough to a sensor's.
-                let noise = (bits >> (8 * channel) & 255) as f32 + (bits >> (8 * channel + 4) & 255) as f32 - 255.0;
-                pixel[channel] = (f32::from(pixel[channel]) * light[channel] + noise * strength) as u8;
+        // In 256ths: integers are what the compiler turns into vector instructions.
+        let light = self.look.light.map(|v| (v * 256.0) as i32);
+        for (y, row) in rgb.chunks_exact_mut(self.width * 3).enumerate() {
+            let start = hash(y as u32, moment) as usize % NOISE_STARTS;
+            let noise = &self.noise[start..start + row.len()];
+            for (pixel, noise) in row.as_chunks_mut::<3>().0.iter_mut().zip(noise.as_chunks::<3>().0) {
+                for channel in 0..3 {
+                    pixel[channel] = ((i32::from(pixel[channel]) * light[channel] + i32::from(noise[channel])) >> 8).clamp(0, 255) as u8;
+                }
             }
         }
     }
+}
+
+/// Noise in 256ths of a grey level, of triangular distribution, near enough to a sensor's.
+fn noise(count: usize, dice: u32, half_range: f32) -> Vec<i16> {
+    let value = |number| {
+        let bits = hash(number as u32, dice);
+        (((bits & 255) as f32 + (bits >> 8 & 255) as f32 - 255.0) * half_range) as i16
+    };
+    (0..count).map(value).collect()
 }
 
 #[cfg(test)]

@@ -109,13 +109,16 @@ impl<'a> View<'a> {
 
     /// Colour as it looks from `z_m` away.
     pub(super) fn haze(&self, color: Color, z_m: f32) -> Color {
-        let part = 1.0 - (-z_m / self.look.haze_m).exp();
-        let far = self.look.sky[1];
-        [0, 1, 2].map(|c| color[c] + (far[c] - color[c]) * part)
+        mix(color, self.look.sky[1], self.haze_part(z_m))
+    }
+
+    /// Share of haze in a colour from `z_m` away.
+    pub(super) fn haze_part(&self, z_m: f32) -> f32 {
+        1.0 - (-z_m / self.look.haze_m).exp()
     }
 
     /// Things of one row along the street: one in about `spacing_m`, moving ahead at `speed_m_s`, far ones first.
-    /// Calls `paint` with the thing's dice and its distance.
+    /// Calls `add` with the thing's dice and its distance.
     pub(super) fn row(&self, number: u32, spacing_m: f32, speed_m_s: f32, chance: f32, mut add: impl FnMut(Dice, f32)) {
         let shift = self.driven_m - self.time_s * f64::from(speed_m_s);
         let row = self.look.dice.child(1000 + number);
@@ -130,4 +133,9 @@ impl<'a> View<'a> {
             }
         }
     }
+}
+
+/// `part` of `b` in `a`.
+pub(super) fn mix(a: Color, b: Color, part: f32) -> Color {
+    [0, 1, 2].map(|c| a[c] + (b[c] - a[c]) * part)
 }
