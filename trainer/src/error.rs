@@ -10,6 +10,10 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Artifacts(#[from] amis_artifacts::Error),
+    /// A data set.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] amis_data::Error),
     /// libtorch reports a failure.
     #[error("libtorch failed: {0}")]
     #[diagnostic(code(amis::trainer::torch), help("if memory ran out, lower train.batch, image.height_px and image.width_px, or the model's sizes"))]
@@ -36,7 +40,7 @@ pub enum Error {
     #[error("step {step} cannot start from {}: {reason}", parent.display())]
     #[diagnostic(
         code(amis::input::parent),
-        help("an incremental step needs the checkpoint of the step before, with the same classes and network; train that step first, or name it with train.base")
+        help("an incremental step needs the checkpoint of the step before, with the same classes and network; train that step first, or name the base with train.base_checkpoint")
     )]
     Parent {
         /// Step that was to be trained.

@@ -1,13 +1,14 @@
-//! x
-/// c
+//! Class-incremental training of a Segmenter with the AMIS method.
+//!
+//! The road is [`train::run`]: configuration, base step, one incremental step per later entry of the task, a checkpoint folder for each.
+
 pub mod config;
 mod error;
-/// l
+pub mod eval;
 pub mod loss;
-/// m
 pub mod model;
-/// o
 pub mod optim;
-/// s
 pub mod step;
+pub mod train;
+
 pub use error::{Error, Result};

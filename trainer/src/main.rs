@@ -1,2 +1,7 @@
-//! x
-fn main(){}
+//! `amis-train`: trains, step by step.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

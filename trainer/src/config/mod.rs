@@ -1,2 +1,184 @@
+//! The configuration of a run: TOML, completed by the preset, checked once, then immutable.
+
+mod load;
 mod method;
+
+use std::path::PathBuf;
+
+use amis_artifacts::image_spec::{Fit, ImageSpec};
+use amis_artifacts::model_spec::ModelSpec;
+use amis_data::augment::Augment;
+use amis_data::protocol::Setting;
+use serde::{Deserialize, Serialize};
+
 pub use method::{Method, Preset};
+
+use crate::optim::{Rule, Schedule};
+
+/// A run, fully resolved: what `checkpoint.json` keeps.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// Where images and labels lie.
+    pub data: DataConfig,
+    /// Which classes come in which step, from which images.
+    pub task: TaskConfig,
+    /// The network's input.
+    pub image: ImageConfig,
+    /// Sizes of the network.
+    pub model: ModelSpec,
+    /// The course of training.
+    pub train: TrainConfig,
+    /// Random scale, crop and flip.
+    pub augment: Augment,
+    /// The update rule.
+    pub optimizer: OptimizerConfig,
+    /// Terms of an incremental step: those of the preset, with what the file overrides.
+    pub method: Method,
+}
+
+/// Where images and labels lie.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Folder in VOC layout.
+    pub root: PathBuf,
+    /// Label folder in it.
+    #[serde(default = "default_labels")]
+    pub labels: String,
+}
+
+fn default_labels() -> String {
+    "SegmentationClass".into()
+}
+
+/// Which classes come in which step, from which images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskConfig {
+    /// Name of the task, for reports.
+    pub name: String,
+    /// Class names of every step, background not among them.
+    pub steps: Vec<Vec<String>>,
+    /// Where the training images of a step come from.
+    pub images: StepImages,
+    /// List of validation images, relative to the data's root.
+    #[serde(default = "default_val")]
+    pub val: String,
+}
+
+fn default_val() -> String {
+    "ImageSets/Segmentation/val.txt".into()
+}
+
+/// Where the training images of a step come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, untagged)]
+pub enum StepImages {
+    /// One list a step: `<lists>/<step>.txt`, relative to the data's root.
+    Lists {
+        /// Folder of the lists.
+        lists: String,
+    },
+    /// Images of one list, chosen by the classes they show.
+    Classes {
+        /// List of all training images, relative to the data's root.
+        list: String,
+        /// Whether an image may show classes of later steps.
+        setting: Setting,
+    },
+}
+
+/// The network's input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageConfig {
+    /// Height of the input, in evaluation and on the device.
+    pub height_px: u32,
+    /// Width of the input, in evaluation and on the device.
+    pub width_px: u32,
+    /// How a frame of another shape is fitted.
+    pub fit: Fit,
+    /// Side of the square training crops.
+    pub crop_px: u32,
+}
+
+/// The course of training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Set of terms in the incremental steps.
+    pub preset: Preset,
+    /// Decides starting weights, order of the images, augmentation and stochastic depth.
+    #[serde(default)]
+    pub seed: u64,
+    /// Images in a batch.
+    pub batch: usize,
+    /// The base step.
+    pub base: Phase,
+    /// Every later step.
+    pub increment: Phase,
+    /// Epochs between two validations; the checkpoint with the best mean IoU over the step's own classes is kept.
+    #[serde(default = "default_eval")]
+    pub eval_every: usize,
+    /// Checkpoint to take as base step instead of training one.
+    #[serde(default)]
+    pub base_checkpoint: Option<PathBuf>,
+    /// Threads that decode and augment.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+}
+
+fn default_eval() -> usize {
+    5
+}
+
+fn default_workers() -> usize {
+    2
+}
+
+/// Length and learning rate of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// Passes over the step's images.
+    pub epochs: usize,
+    /// Learning rate after the warm-up.
+    pub lr: f64,
+}
+
+/// The update rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// SGD for pretrained weights, AdamW from scratch.
+    pub rule: Rule,
+    /// Strength of weight decay.
+    pub weight_decay: f64,
+    /// Iterations over which the learning rate rises.
+    #[serde(default)]
+    pub warmup: usize,
+    /// Course of the learning rate afterwards.
+    pub schedule: Schedule,
+}
+
+impl Config {
+    /// Input of evaluation and device: ImageNet's statistics.
+    pub fn image_spec(&self) -> ImageSpec {
+        ImageSpec::imagenet(self.image.height_px, self.image.width_px, self.image.fit)
+    }
+
+    /// Input of training: square crops.
+    pub fn crop_spec(&self) -> ImageSpec {
+        ImageSpec { height_px: self.image.crop_px, width_px: self.image.crop_px, ..self.image_spec() }
+    }
+
+    /// Rows and columns of the position embedding that training learns.
+    pub fn position_grid(&self) -> [u32; 2] {
+        [self.image.crop_px / self.model.patch_px; 2]
+    }
+
+    /// Length and learning rate of a step.
+    pub fn phase(&self, step: usize) -> &Phase {
+        if step == 0 { &self.train.base } else { &self.train.increment }
+    }
+}

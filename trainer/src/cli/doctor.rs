@@ -1,0 +1,47 @@
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use amis_artifacts::cli::describe;
+use amis_data::doctor;
+use amis_trainer::config::Config;
+use amis_trainer::train::Plan;
+use amis_trainer::{Error, Result};
+use clap::Args;
+
+use super::progress::bar;
+
+/// Check configuration and data set before training: every image and label map is read once.
+#[derive(Args)]
+#[command(after_help = "Example:\n  amis-train doctor configs/camvid.toml --set data.root=data/camvid-voc")]
+pub(super) struct Doctor {
+    /// Configuration in TOML.
+    config: PathBuf,
+    /// Override a key, for example data.root=/data/voc. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl Doctor {
+    pub(super) fn run(self) -> Result<serde_json::Value> {
+        let config = Config::load(&self.config, &self.overrides)?;
+        let plan = Plan::new(&config)?;
+        for (step, images) in plan.images.iter().enumerate() {
+            tracing::info!("step {step}: {} images for {}", images.len(), config.task.steps[step].join(", "));
+        }
+        tracing::info!("validation: {} images", plan.val.len());
+        let names: BTreeSet<&String> = plan.images.iter().flatten().chain(&plan.val).collect();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let bar = bar(names.len() as u64, "checking");
+        let report = doctor::check(&plan.folder, &names, &plan.known_values, &|done| bar.set_position(done as u64));
+        bar.finish_and_clear();
+        if !report.is_sound() {
+            for problem in &report.problems {
+                eprintln!("{}", describe(problem));
+            }
+            return Err(Error::Dataset { root: config.data.root, problems: report.problem_count });
+        }
+        tracing::info!("{} images and label maps are sound", report.images);
+        let counts: Vec<usize> = plan.images.iter().map(Vec::len).collect();
+        Ok(serde_json::json!({ "images": report.images, "problems": 0, "step_images": counts, "val_images": plan.val.len() }))
+    }
+}

@@ -1,0 +1,5 @@
+use clap::Args;
+/// x
+#[derive(Args)]
+pub(super) struct Report {}
+impl Report { pub(super) fn run(self) -> amis_trainer::Result<()> { Ok(()) } }

@@ -1,0 +1,151 @@
+use std::path::Path;
+
+use amis_artifacts::files;
+use amis_artifacts::model_spec::ModelSpec;
+use amis_data::augment::Augment;
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::{Config, DataConfig, ImageConfig, Method, OptimizerConfig, Preset, TaskConfig, TrainConfig};
+use crate::{Error, Result};
+
+/// Largest configuration file, in bytes.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// The file as it stands; `gab` and `method` are completed by the preset.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    data: DataConfig,
+    task: TaskConfig,
+    image: ImageConfig,
+    model: RawModel,
+    train: TrainConfig,
+    #[serde(default)]
+    augment: Augment,
+    optimizer: OptimizerConfig,
+    #[serde(default)]
+    method: Table,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawModel {
+    patch_px: u32,
+    dim: u32,
+    depth: u32,
+    heads: u32,
+    decoder_depth: u32,
+    decoder_heads: u32,
+    gab: Option<bool>,
+}
+
+impl Config {
+    /// Reads a TOML file, applies `key.path=value` overrides, completes it by its preset and checks it.
+    ///
+    /// # Errors
+    /// Unreadable, an unknown or missing key, a value out of range; names the key.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
+        let bytes = files::read_limited(path, "configuration", MAX_CONFIG_BYTES)?;
+        let wrong = |reason: String| Error::Config { path: path.into(), reason };
+        let mut table: Table = toml::from_str(&String::from_utf8_lossy(&bytes)).map_err(|e| wrong(e.to_string()))?;
+        for setting in overrides {
+            set(&mut table, setting).map_err(&wrong)?;
+        }
+        let raw: RawConfig = table.try_into().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
+        let config = resolve(raw).map_err(&wrong)?;
+        config.validate().map_err(wrong)?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        self.model.validate().map_err(|e| e.to_string())?;
+        self.image_spec().validate(self.model.patch_px).map_err(|e| e.to_string())?;
+        let positive = |key: &str, value: usize| if value == 0 { Err(format!("{key} is 0, expected at least 1")) } else { Ok(()) };
+        positive("train.batch", self.train.batch)?;
+        positive("train.base.epochs", self.train.base.epochs)?;
+        positive("train.increment.epochs", self.train.increment.epochs)?;
+        positive("train.eval_every", self.train.eval_every)?;
+        positive("train.workers", self.train.workers)?;
+        if self.image.crop_px == 0 || self.image.crop_px > 4096 || !self.image.crop_px.is_multiple_of(self.model.patch_px) {
+            return Err(format!("image.crop_px is {}, expected a multiple of model.patch_px {} up to 4096", self.image.crop_px, self.model.patch_px));
+        }
+        for (key, value) in [("train.base.lr", self.train.base.lr), ("train.increment.lr", self.train.increment.lr)] {
+            if !(value > 0.0 && value < 10.0) {
+                return Err(format!("{key} is {value}, expected a number between 0 and 10"));
+            }
+        }
+        if !(1..=64).contains(&self.method.boundary_px) {
+            return Err(format!("method.boundary_px is {}, expected 1 to 64", self.method.boundary_px));
+        }
+        if self.task.steps.is_empty() || self.task.steps.iter().any(Vec::is_empty) {
+            return Err("task.steps needs at least one step, and every step at least one class".into());
+        }
+        self.augment.validate().map_err(|e| e.to_string())
+    }
+}
+
+fn resolve(raw: RawConfig) -> Result<Config, String> {
+    let RawModel { patch_px, dim, depth, heads, decoder_depth, decoder_heads, gab } = raw.model;
+    // The block is part of AMIS; the other presets are networks without it unless the file says otherwise.
+    let gab = gab.unwrap_or(raw.train.preset == Preset::Amis);
+    let mut method = Table::try_from(Method::preset(raw.train.preset)).map_err(|e| e.to_string())?;
+    method.extend(raw.method);
+    Ok(Config {
+        data: raw.data,
+        task: raw.task,
+        image: raw.image,
+        model: ModelSpec { patch_px, dim, depth, heads, decoder_depth, decoder_heads, gab },
+        train: raw.train,
+        augment: raw.augment,
+        optimizer: raw.optimizer,
+        method: method.try_into().map_err(|e: toml::de::Error| format!("method: {e}"))?,
+    })
+}
+
+/// Applies `a.b=value`; the value is TOML, or a string where it does not parse as such.
+fn set(table: &mut Table, setting: &str) -> Result<(), String> {
+    let (key, value) = setting.split_once('=').ok_or_else(|| format!("--set {setting}: expected key=value"))?;
+    let value = toml::from_str::<Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value")).unwrap_or_else(|| Value::String(value.to_owned()));
+    let mut parts: Vec<&str> = key.trim().split('.').collect();
+    let last = parts.pop().unwrap_or_default();
+    let mut place = table;
+    for part in parts {
+        let entry = place.entry(part).or_insert_with(|| Value::Table(Table::new()));
+        place = entry.as_table_mut().ok_or_else(|| format!("--set {setting}: {part} is a value, not a table"))?;
+    }
+    place.insert(last.to_owned(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn load(overrides: &[&str]) -> Result<Config> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/demo.toml");
+        Config::load(&path, &overrides.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_preset_fills_in_what_the_file_leaves_open() {
+        let amis = load(&[]).unwrap();
+        assert!(amis.model.gab);
+        let finetune = load(&["train.preset=finetune"]).unwrap();
+        assert!(!finetune.model.gab && !finetune.method.needs_old_model());
+        let mixed = load(&["train.preset=mbs", "method.pod_factor=0.5", "model.gab=true", "data.root=some/where"]).unwrap();
+        assert!(mixed.model.gab && mixed.method.pod_factor == 0.5 && mixed.data.root == Path::new("some/where"));
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_named() {
+        let message = |setting: &str| load(&[setting]).unwrap_err().to_string();
+        assert!(message("train.batsh=3").contains("batsh"), "{}", message("train.batsh=3"));
+        assert!(message("method.nothing=3").contains("nothing"));
+        assert!(message("train.batch=0").contains("train.batch is 0"));
+        assert!(message("image.crop_px=7").contains("image.crop_px is 7"));
+        assert!(message("train").contains("expected key=value"));
+        assert!(message("train.batch.x=1").contains("batch is a value"));
+    }
+}

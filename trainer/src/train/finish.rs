@@ -1,0 +1,102 @@
+use amis_artifacts::checkpoint::{self, Checkpoint, CheckpointManifest};
+use amis_artifacts::metrics::{ConfusionMatrix, StepMetrics};
+use amis_artifacts::weights::{HostTensor, Weights};
+use amis_data::label_mapping::{self, FutureClasses};
+use amis_data::loader::{Loader, LoaderOptions};
+use tch::no_grad;
+
+use super::{Run, plan};
+use crate::eval;
+use crate::model::{Mode, Segmenter};
+use crate::{Error, Result};
+
+/// Validation images that a checkpoint keeps with their logits, for verifying exports.
+const SAMPLES: usize = 4;
+/// Images in a validation batch.
+const EVAL_BATCH: usize = 8;
+/// Decoded validation images kept in memory, in bytes.
+const EVAL_CACHE_BYTES: usize = 512 << 20;
+
+/// The finished checkpoint of a step, if the run has it already: in its folder, or named as base.
+///
+/// # Errors
+/// A checkpoint that is damaged, or was made with another parent.
+pub(super) fn find(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) -> Result<Option<Checkpoint>> {
+    if step == 0 && let Some(base) = &run.config.train.base_checkpoint {
+        return Ok(Some(Checkpoint::open(base)?));
+    }
+    let dir = run.dir.join(format!("step-{step}"));
+    if !dir.join("checkpoint.json").exists() {
+        return Ok(None);
+    }
+    let found = Checkpoint::open(&dir)?;
+    let expected = parent.map(Checkpoint::sha256).transpose()?;
+    if found.manifest.parent_sha256 != expected {
+        let reason = format!("step-{step} there descends from another step {}", step.saturating_sub(1));
+        return Err(Error::ForeignRun { path: run.dir.into(), reason });
+    }
+    Ok(Some(found))
+}
+
+/// Evaluates the finished network of a step and writes its checkpoint folder.
+///
+/// # Errors
+/// A validation image that cannot be read, or a full disk.
+pub(super) fn write(run: &Run<'_>, step: usize, model: &Segmenter, parent: Option<&Checkpoint>) -> Result<Checkpoint> {
+    let classes = run.plan.classes.prefix(model.groups.classes())?;
+    let metrics = StepMetrics::new(step, &classes, &model.groups, validate(run, step, model)?);
+    let manifest = CheckpointManifest {
+        format_version: checkpoint::FORMAT_VERSION,
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        step,
+        classes,
+        groups: model.groups.clone(),
+        image_spec: run.config.image_spec(),
+        model: model.spec.clone(),
+        position_grid: model.position_grid,
+        config: plan::resolved(run.config)?,
+        weights_sha256: String::new(),
+        parent_sha256: parent.map(Checkpoint::sha256).transpose()?,
+        image_lists: run.plan.list_refs(step),
+    };
+    let dir = run.dir.join(format!("step-{step}"));
+    Ok(checkpoint::write(&dir, manifest, &model.params.to_weights()?, &samples(run, step, model)?, &metrics)?)
+}
+
+/// Confusion matrix over the validation list, all classes seen so far.
+pub(super) fn validate(run: &Run<'_>, step: usize, model: &Segmenter) -> Result<ConfusionMatrix> {
+    let loader = Loader::start(validation(run, step, run.plan.val.clone())?)?;
+    eval::evaluate(model, loader, run.config.image.height_px, run.config.image.width_px, run.device)
+}
+
+fn validation(run: &Run<'_>, step: usize, names: Vec<String>) -> Result<LoaderOptions> {
+    Ok(LoaderOptions {
+        folder: run.plan.folder.clone(),
+        names,
+        mapping: label_mapping::eval(&run.plan.steps, step, FutureClasses::Ignore)?,
+        spec: run.config.image_spec(),
+        augment: None,
+        batch: EVAL_BATCH,
+        seed: 0,
+        first_iteration: 0,
+        end_iteration: None,
+        workers: run.config.train.workers,
+        cache_bytes: EVAL_CACHE_BYTES,
+    })
+}
+
+/// A few validation inputs, spread over the list, with their logits.
+fn samples(run: &Run<'_>, step: usize, model: &Segmenter) -> Result<Weights> {
+    let every = run.plan.val.len().div_ceil(SAMPLES);
+    let names: Vec<String> = run.plan.val.iter().step_by(every).cloned().collect();
+    let mut samples = Weights::new();
+    for batch in Loader::start(validation(run, step, names)?)? {
+        let batch = batch?;
+        let (images, _) = eval::to_tensors(&batch, run.config.image.height_px, run.config.image.width_px, run.device)?;
+        let logits = no_grad(|| model.forward(&images, Mode::Eval).logits);
+        let shape = images.size().iter().map(|&n| n as usize).collect();
+        samples.insert("input".into(), HostTensor { shape, data: batch.input });
+        samples.insert("logits".into(), crate::model::to_host(&logits)?);
+    }
+    Ok(samples)
+}

@@ -1,0 +1,82 @@
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use amis_artifacts::Error as ArtifactError;
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// One line of `log.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum LogRecord {
+    /// Loss terms of a batch.
+    Losses {
+        /// Training step.
+        step: usize,
+        /// Iteration in the step.
+        iteration: usize,
+        /// Learning rate.
+        lr: f64,
+        /// Weighted terms by name.
+        terms: BTreeMap<String, f64>,
+        /// Mean opening of the Global Attention Block's gates.
+        gate: Option<f64>,
+        /// Images trained on per second, since the line before.
+        images_per_s: f64,
+    },
+    /// A validation.
+    Validation {
+        /// Training step.
+        step: usize,
+        /// Iterations done in the step.
+        iteration: usize,
+        /// Mean IoU over the step's own classes, 0..1.
+        own_miou: f64,
+        /// IoU per class in the order of the output; none if absent and never predicted.
+        iou: Vec<Option<f64>>,
+        /// Whether it is the best so far.
+        best: bool,
+    },
+}
+
+/// Appends to `log.jsonl`.
+pub(super) struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+impl Log {
+    pub(super) fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join("log.jsonl");
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let file = file.map_err(|source| ArtifactError::Io { action: "write", path: path.clone(), source })?;
+        Ok(Self { path, file })
+    }
+
+    pub(super) fn write(&mut self, record: &LogRecord) -> Result<()> {
+        let line = serde_json::to_string(record).unwrap_or_default();
+        writeln!(self.file, "{line}").map_err(|source| ArtifactError::Io { action: "write", path: self.path.clone(), source }.into())
+    }
+}
+
+/// Records of a run's `log.jsonl`. Where a resumed run repeated iterations, the later line counts; a line cut by a crash is left out.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_log(dir: &Path) -> Result<Vec<LogRecord>> {
+    let path = dir.join("log.jsonl");
+    let io = |source| ArtifactError::Io { action: "read", path: path.clone(), source };
+    let mut records: BTreeMap<(usize, usize, bool), LogRecord> = BTreeMap::new();
+    for line in BufReader::new(File::open(&path).map_err(io)?).lines() {
+        let Ok(record) = serde_json::from_str::<LogRecord>(&line.map_err(io)?) else { continue };
+        let key = match &record {
+            LogRecord::Losses { step, iteration, .. } => (*step, *iteration, false),
+            LogRecord::Validation { step, iteration, .. } => (*step, *iteration, true),
+        };
+        records.insert(key, record);
+    }
+    Ok(records.into_values().collect())
+}

@@ -1,0 +1,56 @@
+use amis_artifacts::checkpoint::Checkpoint;
+use tch::Device;
+
+use super::Run;
+use crate::model::{Segmenter, add_group, initial_weights};
+use crate::{Error, Result};
+
+/// The network to train and, in an incremental step that needs it, the frozen one of the step before.
+pub(super) struct Networks {
+    pub(super) new: Segmenter,
+    pub(super) old: Option<Segmenter>,
+}
+
+/// Networks at the start of a step. Step 0 starts at random; later steps copy the parent and add a group of classes.
+///
+/// # Errors
+/// No parent, or one of other classes or sizes: never a fresh model in its place.
+pub(super) fn networks(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) -> Result<Networks> {
+    let (config, groups) = (run.config, run.plan.groups(step));
+    let segmenter = |groups: &_, weights: &_, device: Device, trainable| {
+        Segmenter::new(&config.model, groups, config.position_grid(), weights, device, trainable)
+    };
+    if step == 0 {
+        let weights = initial_weights(&config.model, &groups, config.position_grid(), config.train.seed);
+        return Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old: None });
+    }
+    let expected = run.dir.join(format!("step-{}", step - 1));
+    let parent = parent.ok_or_else(|| Error::Parent { step, parent: expected, reason: "no checkpoint there".into() })?;
+    check_parent(run, step, parent)?;
+    let mut weights = parent.weights()?;
+    let old = if config.method.needs_old_model() { Some(segmenter(&groups.without_last(), &weights, run.device, false)?) } else { None };
+    add_group(&mut weights, &groups, config.model.dim as usize, config.method.weight_transfer, config.train.seed);
+    Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old })
+}
+
+/// A parent knows exactly the classes of the steps before, in this order, in a network of these sizes.
+fn check_parent(run: &Run<'_>, step: usize, parent: &Checkpoint) -> Result<()> {
+    let manifest = &parent.manifest;
+    let wrong = |reason: String| Err(Error::Parent { step, parent: parent.dir.clone(), reason });
+    if manifest.step + 1 != step {
+        return wrong(format!("it is step {}, expected {}", manifest.step, step - 1));
+    }
+    if manifest.model != run.config.model {
+        return wrong(format!("its network is {:?}, expected {:?}", manifest.model, run.config.model));
+    }
+    if manifest.position_grid != run.config.position_grid() {
+        return wrong(format!("its position grid is {:?}, expected {:?}", manifest.position_grid, run.config.position_grid()));
+    }
+    if manifest.groups != run.plan.groups(step - 1) {
+        return wrong(format!("its classes by step are {:?}, expected {:?}", manifest.groups.0, run.plan.groups(step - 1).0));
+    }
+    match run.plan.classes.must_extend(&manifest.classes) {
+        Ok(()) => Ok(()),
+        Err(error) => wrong(error.to_string()),
+    }
+}

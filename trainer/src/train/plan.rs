@@ -1,0 +1,117 @@
+use std::collections::HashMap;
+
+use amis_artifacts::checkpoint::ImageListRef;
+use amis_artifacts::classes::ClassList;
+use amis_artifacts::files::sha256;
+use amis_artifacts::model_spec::Groups;
+use amis_data::protocol::{DataSet, Task, select};
+use amis_data::voc::VocFolder;
+use amis_data::{class_index, label_mapping};
+use serde_json::Value;
+
+use crate::config::{Config, StepImages};
+use crate::{Error, Result};
+
+/// What a configuration means on its data set.
+#[derive(Debug)]
+pub struct Plan {
+    /// The data set.
+    pub folder: VocFolder,
+    /// Label values of every step's classes in the data set.
+    pub steps: Vec<Vec<u8>>,
+    /// Background and the classes of all steps, in the order of the network's output.
+    pub classes: ClassList,
+    /// Label values that the data set may hold, besides 255.
+    pub known_values: Vec<u8>,
+    /// Training images of every step.
+    pub images: Vec<Vec<String>>,
+    /// Validation images.
+    pub val: Vec<String>,
+}
+
+impl Plan {
+    /// Opens the data set and finds the images of every step.
+    ///
+    /// # Errors
+    /// Unknown class names, missing lists, a step without images.
+    pub fn new(config: &Config) -> Result<Self> {
+        let folder = VocFolder::open(&config.data.root, &config.data.labels)?;
+        let data_classes = folder.classes(None)?;
+        let steps = class_values(config, &data_classes)?;
+        label_mapping::check_steps(&steps)?;
+        let names: Vec<&str> = std::iter::once("background").chain(config.task.steps.iter().flatten().map(String::as_str)).collect();
+        let images = step_images(config, &folder, &steps)?;
+        let val = folder.read_list(&config.task.val)?;
+        let known_values = data_classes.iter().map(|c| c.id).collect();
+        Ok(Self { classes: ClassList::from_names(&names)?, folder, steps, known_values, images, val })
+    }
+
+    /// Class groups up to a step.
+    pub fn groups(&self, step: usize) -> Groups {
+        Groups::from_steps(&self.steps[..=step].iter().map(Vec::len).collect::<Vec<_>>())
+    }
+
+    /// Image lists of a step, by hash.
+    pub fn list_refs(&self, step: usize) -> Vec<ImageListRef> {
+        let list = |role: &str, names: &[String]| ImageListRef { role: role.into(), images: names.len(), sha256: sha256(names.join("\n").as_bytes()) };
+        vec![list("train", &self.images[step]), list("val", &self.val)]
+    }
+}
+
+fn class_values(config: &Config, data_classes: &ClassList) -> Result<Vec<Vec<u8>>> {
+    let value = |name: &String| {
+        let known = || data_classes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+        let unknown = || Error::Config { path: config.data.root.join("classes.txt"), reason: format!("no class {name}; the data set has {}", known()) };
+        data_classes.by_name(name).map(|c| c.id).ok_or_else(unknown)
+    };
+    config.task.steps.iter().map(|names| names.iter().map(value).collect()).collect()
+}
+
+fn step_images(config: &Config, folder: &VocFolder, steps: &[Vec<u8>]) -> Result<Vec<Vec<String>>> {
+    match &config.task.images {
+        StepImages::Lists { lists } => (0..steps.len())
+            .map(|step| {
+                let list = format!("{lists}/{step}.txt");
+                match folder.read_list(&list) {
+                    Err(amis_data::Error::List { reason, .. }) if reason.contains("no image") => Err(Error::NoImages { step, list }),
+                    names => Ok(names?),
+                }
+            })
+            .collect(),
+        StepImages::Classes { list, setting } => {
+            let names = folder.read_list(list)?;
+            let index = class_index::scan(folder, &names, &|_| {})?;
+            let task = Task::new(&config.task.name, DataSet::Own, steps.to_vec())?;
+            let images = |step| match select(&index, &task, step, *setting) {
+                Err(amis_data::Error::EmptyStep { .. }) => Err(Error::NoImages { step, list: list.clone() }),
+                names => Ok(names?),
+            };
+            (0..steps.len()).map(images).collect()
+        }
+    }
+}
+
+/// The configuration as it is kept with every checkpoint.
+pub(super) fn resolved(config: &Config) -> Result<Value> {
+    serde_json::to_value(config).map_err(|e| Error::Config { path: "config.json".into(), reason: e.to_string() })
+}
+
+/// Keys that may differ between two starts of the same run.
+const FREE_KEYS: [&str; 2] = [".data.root", ".train.workers"];
+
+/// First key whose values differ, with both values.
+pub(super) fn first_difference(key: &str, found: &Value, own: &Value) -> Option<String> {
+    if FREE_KEYS.contains(&key) {
+        return None;
+    }
+    match (found, own) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: HashMap<&String, ()> = a.keys().chain(b.keys()).map(|k| (k, ())).collect();
+            let mut keys: Vec<&String> = keys.into_keys().collect();
+            keys.sort();
+            keys.into_iter().find_map(|k| first_difference(&format!("{key}.{k}"), a.get(k).unwrap_or(&Value::Null), b.get(k).unwrap_or(&Value::Null)))
+        }
+        _ if found == own => None,
+        _ => Some(format!("{} is {found} there and {own} now", key.trim_start_matches('.'))),
+    }
+}

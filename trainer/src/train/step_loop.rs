@@ -1,0 +1,195 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use amis_artifacts::checkpoint::Checkpoint;
+use amis_artifacts::weights::Weights;
+use amis_data::label_mapping;
+use amis_data::loader::{Batch, Loader, LoaderOptions, iterations_per_epoch};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use super::log::{Log, LogRecord};
+use super::networks::{Networks, networks};
+use super::state::{self, State};
+use super::{Observer, Run, finish};
+use crate::eval::to_tensors;
+use crate::model::{Mode, Segmenter};
+use crate::optim::{Optimizer, learning_rate};
+use crate::step::{Losses, base_step, incremental_step};
+use crate::{Error, Result};
+
+/// Iterations between two lines of losses in the log; reading a loss makes the host wait for the device.
+const LOG_EVERY: usize = 10;
+/// Decoded training images kept in memory, in bytes.
+const TRAIN_CACHE_BYTES: usize = 2 << 30;
+
+/// A step under way.
+struct StepLoop<'a> {
+    run: &'a Run<'a>,
+    step: usize,
+    networks: Networks,
+    optimizer: Optimizer,
+    log: Log,
+    best: Option<f64>,
+    best_weights: Weights,
+    per_epoch: usize,
+    total: usize,
+}
+
+/// Trains one step to its end and writes its checkpoint.
+///
+/// # Errors
+/// As [`super::run`].
+pub(super) fn train_step(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>, observer: &mut dyn Observer) -> Result<Checkpoint> {
+    let mut this = StepLoop::new(run, step, parent)?;
+    let done = this.resume()?;
+    observer.step_started(step, &run.config.task.steps[step], run.plan.images[step].len(), this.total, done);
+    this.iterate(done, observer)?;
+    let best = Segmenter::new(&run.config.model, &run.plan.groups(step), run.config.position_grid(), &this.best_weights, run.device, false)?;
+    let checkpoint = finish::write(run, step, &best, parent)?;
+    state::clear(run.dir);
+    Ok(checkpoint)
+}
+
+impl<'a> StepLoop<'a> {
+    fn new(run: &'a Run<'a>, step: usize, parent: Option<&Checkpoint>) -> Result<Self> {
+        let config = run.config;
+        let per_epoch = iterations_per_epoch(run.plan.images[step].len(), config.train.batch, true);
+        Ok(Self {
+            run,
+            step,
+            networks: networks(run, step, parent)?,
+            optimizer: Optimizer::new(config.optimizer.rule, config.optimizer.weight_decay),
+            log: Log::open(run.dir)?,
+            best: None,
+            best_weights: Weights::new(),
+            per_epoch,
+            total: per_epoch * config.phase(step).epochs,
+        })
+    }
+
+    /// Takes up a saved state; returns the iterations it has behind it.
+    fn resume(&mut self) -> Result<usize> {
+        let Some(state) = state::load(self.run.dir, self.step)? else { return Ok(0) };
+        let (config, groups) = (self.run.config, self.run.plan.groups(self.step));
+        self.networks.new = Segmenter::new(&config.model, &groups, config.position_grid(), &state.model, self.run.device, true)?;
+        self.optimizer.restore(state.iteration as i64, &state.optimizer, &self.networks.new.params)?;
+        (self.best, self.best_weights) = (state.best_miou, state.best);
+        Ok(state.iteration)
+    }
+
+    fn save(&self, iteration: usize) -> Result<()> {
+        let state = State {
+            step: self.step,
+            iteration,
+            best_miou: self.best,
+            model: self.networks.new.params.to_weights()?,
+            optimizer: self.optimizer.to_weights()?,
+            best: self.best_weights.clone(),
+        };
+        state::save(self.run.dir, state)
+    }
+
+    fn iterate(&mut self, done: usize, observer: &mut dyn Observer) -> Result<()> {
+        let eval_every = self.per_epoch * self.run.config.train.eval_every;
+        let (mut since, mut images) = (Instant::now(), 0);
+        for batch in Loader::start(self.loading(done)?)? {
+            let batch = batch?;
+            let iteration = batch.iteration;
+            images += batch.names.len();
+            let (losses, lr) = self.update(&batch)?;
+            let mut total_loss = None;
+            if iteration.is_multiple_of(LOG_EVERY) {
+                let rate = images as f64 / since.elapsed().as_secs_f64();
+                total_loss = Some(self.log_losses(iteration, lr, &losses, rate)?);
+                (since, images) = (Instant::now(), 0);
+            }
+            observer.iteration(iteration + 1, total_loss);
+            let finished = iteration + 1;
+            if finished.is_multiple_of(eval_every) || finished == self.total {
+                self.validate(finished, observer)?;
+                self.save(finished)?;
+            }
+            if self.run.stop.load(Ordering::Relaxed) {
+                self.save(finished)?;
+                return Err(Error::Stopped { step: self.step, iteration: finished });
+            }
+        }
+        Ok(())
+    }
+
+    fn loading(&self, done: usize) -> Result<LoaderOptions> {
+        let config = self.run.config;
+        Ok(LoaderOptions {
+            folder: self.run.plan.folder.clone(),
+            names: self.run.plan.images[self.step].clone(),
+            mapping: label_mapping::train(&self.run.plan.steps, self.step)?,
+            spec: config.crop_spec(),
+            augment: Some(config.augment),
+            batch: config.train.batch,
+            seed: mix(config.train.seed, self.step, 0),
+            first_iteration: done,
+            end_iteration: Some(self.total),
+            workers: config.train.workers,
+            cache_bytes: TRAIN_CACHE_BYTES,
+        })
+    }
+
+    /// Forward, backward, update.
+    fn update(&mut self, batch: &Batch) -> Result<(Losses, f64)> {
+        let config = self.run.config;
+        let (images, labels) = to_tensors(batch, config.image.crop_px, config.image.crop_px, self.run.device)?;
+        let mut rng = Pcg64Mcg::seed_from_u64(mix(config.train.seed, self.step, batch.iteration + 1));
+        let mut uniform = || rng.random::<f64>();
+        let mode = Mode::Train(&mut uniform);
+        let losses = match &self.networks.old {
+            Some(old) => incremental_step(&self.networks.new, old, &images, &labels, &config.method, mode),
+            None => base_step(&self.networks.new, &images, &labels, mode),
+        };
+        self.networks.new.params.zero_grad();
+        losses.total().f_backward()?;
+        let optimizer = &config.optimizer;
+        let lr = learning_rate(optimizer.schedule, config.phase(self.step).lr, optimizer.warmup, batch.iteration, self.total);
+        self.optimizer.update(&self.networks.new.params, lr);
+        Ok((losses, lr))
+    }
+
+    fn log_losses(&mut self, iteration: usize, lr: f64, losses: &Losses, images_per_s: f64) -> Result<f64> {
+        let mut terms = BTreeMap::new();
+        for (term, value) in &losses.terms {
+            let value = value.double_value(&[]);
+            if !value.is_finite() {
+                return Err(Error::Diverged { step: self.step, iteration, term, value });
+            }
+            terms.insert((*term).to_owned(), value);
+        }
+        let total = terms.values().sum();
+        let gate = losses.gate.as_ref().map(|g| g.double_value(&[]));
+        self.log.write(&LogRecord::Losses { step: self.step, iteration, lr, terms, gate, images_per_s })?;
+        Ok(total)
+    }
+
+    /// Keeps the weights with the best mean IoU over the step's own classes (AMIS.md section 4).
+    fn validate(&mut self, iteration: usize, observer: &mut dyn Observer) -> Result<()> {
+        let matrix = finish::validate(self.run, self.step, &self.networks.new)?;
+        let groups = &self.networks.new.groups;
+        let own = if self.step == 0 { 1..groups.classes() } else { groups.old_classes()..groups.classes() };
+        let own_miou = matrix.mean_iou(own).miou.unwrap_or(0.0);
+        let best = self.best.is_none_or(|b| own_miou > b);
+        if best {
+            self.best = Some(own_miou);
+            self.best_weights = self.networks.new.params.to_weights()?;
+        }
+        let iou = (0..groups.classes()).map(|c| matrix.iou(c)).collect();
+        self.log.write(&LogRecord::Validation { step: self.step, iteration, own_miou, iou, best })?;
+        observer.validated(iteration / self.per_epoch, own_miou, best);
+        Ok(())
+    }
+}
+
+/// One seed from a run's seed, a step and a place in it.
+fn mix(seed: u64, step: usize, place: usize) -> u64 {
+    let digest = amis_artifacts::files::sha256(format!("{seed}/{step}/{place}").as_bytes());
+    u64::from_str_radix(&digest[..16], 16).unwrap_or_default()
+}
