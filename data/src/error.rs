@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use miette::Diagnostic;
 
+use crate::protocol::Setting;
+
 /// What can be wrong with a data set.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[non_exhaustive]
@@ -27,6 +29,116 @@ pub enum Error {
         path: PathBuf,
         /// What was found in it.
         reason: String,
+    },
+    /// A folder of the data set that is not there.
+    #[error("{} is not a folder", path.display())]
+    #[diagnostic(
+        code(amis::input::no_folder),
+        help("a data set in VOC layout has JPEGImages/ and a label folder such as SegmentationClass/; check the path to the data set")
+    )]
+    NoFolder {
+        /// The folder looked for.
+        path: PathBuf,
+    },
+    /// A list of images or classes that cannot be used.
+    #[error("{}: {reason}", path.display())]
+    #[diagnostic(code(amis::input::list), help("a list has one name a line, without folder and extension, and each name once"))]
+    List {
+        /// The list.
+        path: PathBuf,
+        /// The line, found and expected.
+        reason: String,
+    },
+    /// A picture that cannot be decoded.
+    #[error("cannot decode {}: {reason}", path.display())]
+    #[diagnostic(code(amis::input::picture), help("images are JPEG or PNG, labels PNG; the file is damaged or of another format, save it again"))]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's answer.
+        reason: String,
+    },
+    /// A label map whose values are no class ids.
+    #[error("label map {} is {found}, expected a palette or grey PNG of at most 8 bits whose values are class ids", path.display())]
+    #[diagnostic(
+        code(amis::input::label_format),
+        help("map each colour to its class id and save as an 8-bit grey or palette PNG; `amis-train import-labels` does that")
+    )]
+    LabelFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its colour type and depth.
+        found: String,
+    },
+    /// Image and labels do not cover each other.
+    #[error("label map {} has {}x{} pixels, its image {}x{}", path.display(), found[0], found[1], expected[0], expected[1])]
+    #[diagnostic(code(amis::input::sizes_differ), help("labels are drawn at the image's own size; scale one of them, labels with nearest neighbour"))]
+    SizesDiffer {
+        /// The label map.
+        path: PathBuf,
+        /// Its width and height.
+        found: [u32; 2],
+        /// Width and height of the image.
+        expected: [u32; 2],
+    },
+    /// A label value that is no class of the data set.
+    #[error("label map {} has value {value} at pixel ({x}, {y}), which is no class of this data set", path.display())]
+    #[diagnostic(code(amis::input::unknown_label), help("add the class to classes.txt, or repaint these pixels: 0 is background, 255 is ignored"))]
+    UnknownLabel {
+        /// The label map.
+        path: PathBuf,
+        /// Column, counted from 0.
+        x: u32,
+        /// Row, counted from 0.
+        y: u32,
+        /// The value there.
+        value: u8,
+    },
+    /// A task by a name that means nothing.
+    #[error("there is no task {name:?}: {reason}")]
+    #[diagnostic(code(amis::usage::task), help("choose one of the published tasks, or give the classes of each step as lists"))]
+    UnknownTask {
+        /// The name asked for.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Steps of a task that contradict themselves.
+    #[error("steps of the task: {reason}")]
+    #[diagnostic(code(amis::input::steps), help("every step lists at least one class id from 1 to 254, and no id stands twice"))]
+    Steps {
+        /// The step and the id.
+        reason: String,
+    },
+    /// No image to train a step on.
+    #[error("none of {images} images belongs to step {step} of task {task} ({setting:?})")]
+    #[diagnostic(
+        code(amis::input::empty_step),
+        help("no image shows the step's classes, or (disjoint) all that do also show classes of later steps; check the image list and the class ids")
+    )]
+    EmptyStep {
+        /// The task.
+        task: String,
+        /// The step.
+        step: usize,
+        /// Overlapped or disjoint.
+        setting: Setting,
+        /// Images in the index.
+        images: usize,
+    },
+    /// A worker thread could not be started.
+    #[error("cannot start a worker thread")]
+    #[diagnostic(code(amis::environment::thread), help("the machine is out of memory or threads; ask for fewer workers"))]
+    Thread {
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A worker thread died.
+    #[error("the worker thread that loads iteration {iteration} has stopped")]
+    #[diagnostic(code(amis::data::worker), help("this is a mistake in the program, please report it with the message above"))]
+    Worker {
+        /// The iteration that it owed.
+        iteration: usize,
     },
     /// A picture that could not be encoded.
     #[error("cannot encode {}: {reason}", path.display())]

@@ -3,8 +3,18 @@
 //!
 //! Nothing here knows libtorch; batches are plain vectors.
 
+pub mod augment;
+pub mod class_index;
+pub mod doctor;
 mod error;
+pub mod images;
+pub mod label_mapping;
+pub mod labels;
+pub mod loader;
+mod permuted;
+pub mod protocol;
 pub mod scene;
 pub mod synth;
+pub mod voc;
 
 pub use error::{Error, Result};

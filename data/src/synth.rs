@@ -19,7 +19,7 @@ pub const MAX_IMAGES: usize = 100_000;
 /// Classes that belong to each step.
 const STEPS: [&[u8]; 3] = [&[1, 2, 3, 4], &[5], &[6]];
 /// Share of an image that its step's classes must cover.
-const MIN_SHARE: f64 = 0.02;
+const MIN_SHARE: f64 = 0.04;
 /// Visually lossless for pictures of this size, a third of the bytes of 100.
 const JPEG_QUALITY: u8 = 92;
 const STAMP: &str = "synth.json";

@@ -16,6 +16,9 @@ const PAINTS: [Color; 8] = [
     [120.0, 60.0, 110.0],
 ];
 
+/// Coats are some of the cars' colours, so that a colour alone does not tell.
+const COATS: [Color; 4] = [[206.0, 50.0, 40.0], [222.0, 120.0, 36.0], [216.0, 176.0, 54.0], [196.0, 70.0, 120.0]];
+
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Car,
@@ -38,9 +41,9 @@ pub(super) fn things(canvas: &mut Canvas, view: &View) {
     add(1, 12.0, -look.speed_m_s * 0.9, 0.75, &|d, _| -lane + d.range(9, -0.2, 0.2), Kind::Car);
     for (number, side) in [(0, -1.0), (1, 1.0)] {
         add(2 + number, 8.0, 0.0, 0.72, &|d, _| side * (edge + d.range(9, 0.1, 0.8)), Kind::Tree);
-        add(4 + number, 5.0, 1.1 * side, 0.62, &|d, _| side * (kerb + d.range(9, 0.4, look.pavement_m)), Kind::Person);
+        add(4 + number, 4.5, 1.1 * side, 0.7, &|d, _| side * (kerb + d.range(9, 0.1, 0.6 * look.pavement_m)), Kind::Person);
         // They have left the road before the camera is there.
-        add(6 + number, 13.0, 0.0, 0.7, &|d, z| side * (kerb + 0.8 - (z - 3.2).max(0.0) * d.range(9, 0.35, 0.6)).max(-kerb - 1.0), Kind::Person);
+        add(6 + number, 8.0, 0.0, 0.75, &|d, z| side * (kerb + 0.8 - (z - 2.9).max(0.0) * d.range(9, 0.35, 0.6)).max(-kerb - 1.0), Kind::Person);
         add(8 + number, 16.0, 0.0, 0.6, &|_, _| side * (kerb + 0.25), Kind::Lamp);
         add(10 + number, 11.0, 0.0, 0.5, &|d, _| side * (kerb + d.range(9, 0.3, 0.8)), Kind::Bin);
         add(12 + number, 9.0, 0.0, 0.5, &|d, _| side * (edge + d.range(9, 0.2, 1.0)), Kind::Bush);
@@ -145,26 +148,26 @@ impl<'a> Brush<'a> {
 
     fn person(&self, canvas: &mut Canvas) {
         let d = self.dice;
-        let tall = d.range(2, 1.65, 2.05);
+        let tall = d.range(2, 1.75, 2.1);
         let step = (self.view.time_s as f32 * 6.0 + d.unit(3) * 6.0).sin() * 0.16;
-        let coat = self.ink(PERSON, d.pick(4, &PAINTS).map(|v| v * 0.9 + 14.0), 9.0);
+        let coat = self.ink(PERSON, d.pick(4, &COATS).map(|v| v * d.range(10, 0.75, 1.1)), 9.0);
         let legs = self.ink(PERSON, d.pick(5, &[[38.0, 44.0, 70.0], [60.0, 52.0, 46.0], [32.0; 3], [150.0, 132.0, 104.0]]), 6.0);
         let skin = self.ink(PERSON, d.pick(6, &[[226.0, 178.0, 148.0], [160.0, 108.0, 78.0], [96.0, 64.0, 48.0]]), 3.0);
         let hair = self.ink(PERSON, d.pick(7, &[[40.0, 30.0, 26.0], [120.0, 84.0, 44.0], [190.0, 180.0, 170.0]]), 5.0);
         self.shadow(canvas, 0.5);
         let (hip, chin) = (tall * 0.46, tall * 0.83);
-        self.rect(canvas, (-0.2 - step, -0.01 - step), (0.0, hip), &legs);
-        self.rect(canvas, (0.01 + step, 0.2 + step), (0.0, hip), &legs);
-        self.taper(canvas, 0.27, (hip - 0.12, chin), 0.34, &coat);
+        self.rect(canvas, (-0.23 - step, -0.01 - step), (0.0, hip), &legs);
+        self.rect(canvas, (0.01 + step, 0.23 + step), (0.0, hip), &legs);
+        self.taper(canvas, 0.29, (hip - 0.16, chin), 0.38, &coat);
         for side in [-1.0, 1.0] {
-            self.blob(canvas, (side * (0.34 + step.abs() * 0.3), tall * 0.62), (0.1, 0.36), &coat);
+            self.blob(canvas, (side * (0.37 + step.abs() * 0.3), tall * 0.62), (0.13, 0.38), &coat);
         }
         if d.unit(8) < 0.4 {
             self.rect(canvas, (0.2, 0.52), (hip - 0.2, hip + 0.25), &self.ink(PERSON, [110.0, 70.0, 40.0], 8.0));
         }
         let head = tall * 0.91;
-        self.blob(canvas, (0.0, head + 0.04), (0.17, 0.18), &hair);
-        self.blob(canvas, (0.0, head - 0.03), (0.14, 0.16), &skin);
+        self.blob(canvas, (0.0, head + 0.04), (0.19, 0.2), &hair);
+        self.blob(canvas, (0.0, head - 0.03), (0.16, 0.18), &skin);
     }
 
     fn lamp(&self, canvas: &mut Canvas) {

@@ -7,8 +7,10 @@ use super::random::Dice;
 const CAMERA_HEIGHT_M: f32 = 2.1;
 /// Nothing nearer than this is painted.
 pub(super) const NEAR_M: f32 = 1.2;
-/// Nothing farther than this is painted.
+/// Houses end here.
 pub(super) const FAR_M: f32 = 90.0;
+/// Things on the street end here: farther ones are specks.
+const FAR_THINGS_M: f32 = 45.0;
 
 /// Everything that the seed decides for the whole scene.
 #[derive(Debug, Clone, Copy)]
@@ -42,9 +44,9 @@ impl Look {
         let warmth = dice.range(6, -0.09, 0.09);
         Self {
             dice,
-            road_half_m: dice.range(7, 3.0, 3.8),
-            pavement_m: dice.range(8, 1.9, 3.0),
-            verge_m: dice.range(9, 0.8, 3.0),
+            road_half_m: dice.range(7, 2.7, 3.3),
+            pavement_m: dice.range(8, 1.9, 2.8),
+            verge_m: dice.range(9, 0.6, 2.2),
             road: [grey * 1.02, grey, grey * dice.range(10, 0.94, 1.08)],
             pavement: slab,
             verge,
@@ -83,7 +85,7 @@ impl<'a> View<'a> {
             look,
             time_s,
             driven_m: time_s * f64::from(look.speed_m_s),
-            focal_px: 0.75 * height as f32,
+            focal_px: 0.9 * height as f32,
             vanish_px: (look.vanish + sway) * width as f32,
             horizon_px: look.horizon * height as f32,
         }
@@ -124,11 +126,11 @@ impl<'a> View<'a> {
         let row = self.look.dice.child(1000 + number);
         let spacing = f64::from(spacing_m);
         let first = (shift / spacing).floor() as i64 - 1;
-        let last = ((shift + f64::from(FAR_M)) / spacing).ceil() as i64;
+        let last = ((shift + f64::from(FAR_THINGS_M)) / spacing).ceil() as i64;
         for place in (first..=last).rev() {
             let dice = row.child(place as u32);
             let z = ((place as f64 + f64::from(dice.range(0, 0.0, 0.7))) * spacing - shift) as f32;
-            if dice.unit(1) < chance && (NEAR_M..FAR_M).contains(&z) {
+            if dice.unit(1) < chance && (NEAR_M..FAR_THINGS_M).contains(&z) {
                 add(dice, z);
             }
         }

@@ -1,0 +1,211 @@
+//! The training transform: random scale, random crop, random flip, of an image and its labels together.
+
+use amis_artifacts::classes::IGNORE;
+use amis_artifacts::image_spec::ImageSpec;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::images::RgbImage;
+use crate::labels::LabelMap;
+
+/// What is drawn at random.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Augment {
+    /// Range of the scale; at 1 the image just covers the crop.
+    pub scale: [f32; 2],
+    /// Whether half of the images are mirrored.
+    pub flip: bool,
+    /// Label outside the image, where a small scale leaves room: 255, or 0 as in the reference code.
+    pub pad_label: u8,
+}
+
+impl Default for Augment {
+    /// The published recipe, except for `pad_label`: what nobody has labelled is no background.
+    fn default() -> Self {
+        Self { scale: [0.5, 2.0], flip: true, pad_label: IGNORE }
+    }
+}
+
+impl Augment {
+    /// # Errors
+    /// The scale's range is empty or outside 0.1..=10.
+    pub fn validate(&self) -> Result<()> {
+        let [low, high] = self.scale;
+        if !(0.1..=10.0).contains(&low) || !(low..=10.0).contains(&high) {
+            let reason = format!("scale is [{low}, {high}], expected two rising numbers between 0.1 and 10");
+            return Err(amis_artifacts::Error::Spec { what: "augmentation", reason }.into());
+        }
+        Ok(())
+    }
+}
+
+/// Where an image lies along one axis of the crop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Axis {
+    /// First pixel of the crop that shows the image.
+    to: usize,
+    /// Number of pixels that do.
+    len: usize,
+    /// Part of the image that they show.
+    from: f64,
+    span: f64,
+}
+
+impl Axis {
+    /// `source` pixels scaled to `scaled`, the crop of `crop` pixels laid at random inside it, or it inside the crop.
+    fn draw(source: u32, scaled: u32, crop: u32, rng: &mut impl Rng) -> Self {
+        let place = |room: u32, rng: &mut _| RngExt::random_range(rng, 0..=room);
+        let px = f64::from(source) / f64::from(scaled);
+        if scaled >= crop {
+            Self { to: 0, len: crop as usize, from: f64::from(place(scaled - crop, rng)) * px, span: f64::from(crop) * px }
+        } else {
+            Self { to: place(crop - scaled, rng) as usize, len: scaled as usize, from: 0.0, span: f64::from(source) }
+        }
+    }
+
+    /// Nearest source pixel of position `at` in the shown part.
+    fn nearest(&self, at: usize, source: u32) -> usize {
+        let index = self.from + (at as f64 + 0.5) * self.span / self.len as f64;
+        (index as usize).min(source as usize - 1)
+    }
+}
+
+/// Applies an [`Augment`]; keeps its buffers.
+pub(crate) struct Augmenter {
+    augment: Augment,
+    width_px: u32,
+    height_px: u32,
+    mean: [u8; 3],
+    resizer: Resizer,
+}
+
+impl Augmenter {
+    pub(crate) fn new(augment: Augment, spec: &ImageSpec) -> Self {
+        let mean = spec.mean.map(|m| (m * 255.0).round() as u8);
+        Self { augment, width_px: spec.width_px, height_px: spec.height_px, mean, resizer: Resizer::new() }
+    }
+
+    /// Draws one crop: RGB `height_px * width_px * 3` bytes into `rgb`, and writes its labels, `height_px * width_px` bytes.
+    ///
+    /// Only the part of the image that the crop shows is resized. Around a small image lies the mean colour, which becomes 0 in the network's input.
+    pub(crate) fn run(&mut self, image: &RgbImage, labels: &LabelMap, rng: &mut impl Rng, rgb: &mut Vec<u8>, out: &mut [u8]) -> Result<()> {
+        let (cw, ch) = (self.width_px, self.height_px);
+        let (w, h) = (image.width_px, image.height_px);
+        let [low, high] = self.augment.scale;
+        let cover = (f64::from(cw) / f64::from(w)).max(f64::from(ch) / f64::from(h));
+        let scale = cover * f64::from(rng.random_range(low..=high));
+        let scaled = |side: u32| ((f64::from(side) * scale).round() as u32).max(1);
+        let x = Axis::draw(w, scaled(w), cw, rng);
+        let y = Axis::draw(h, scaled(h), ch, rng);
+        let mirror = self.augment.flip && rng.random_bool(0.5);
+
+        let part = self.resize(image, x, y)?;
+        rgb.resize((cw * ch * 3) as usize, 0);
+        if (x.len, y.len) != (cw as usize, ch as usize) {
+            rgb.as_chunks_mut::<3>().0.fill(self.mean);
+            out.fill(self.augment.pad_label);
+        }
+        let columns: Vec<usize> = (0..x.len).map(|at| x.nearest(at, w)).collect();
+        for row in 0..y.len {
+            let start = (y.to + row) * cw as usize + x.to;
+            rgb[start * 3..(start + x.len) * 3].copy_from_slice(&part[row * x.len * 3..][..x.len * 3]);
+            let line = &labels.values[y.nearest(row, h) * w as usize..][..w as usize];
+            out[start..start + x.len].iter_mut().zip(&columns).for_each(|(label, &column)| *label = line[column]);
+        }
+        if mirror {
+            rgb.as_chunks_mut::<3>().0.chunks_exact_mut(cw as usize).for_each(<[_]>::reverse);
+            out.chunks_exact_mut(cw as usize).for_each(<[_]>::reverse);
+        }
+        Ok(())
+    }
+
+    fn resize(&mut self, image: &RgbImage, x: Axis, y: Axis) -> Result<Vec<u8>> {
+        let wrong = |e: &dyn std::fmt::Display| amis_artifacts::Error::Spec { what: "resize", reason: e.to_string() };
+        let mut part = vec![0; x.len * y.len * 3];
+        // Typed images: the untyped ones compile the resizer for every pixel format there is.
+        let source = TypedImageRef::<U8x3>::from_buffer(image.width_px, image.height_px, &image.rgb).map_err(|e| wrong(&e))?;
+        let mut target = TypedImage::<U8x3>::from_buffer(x.len as u32, y.len as u32, &mut part).map_err(|e| wrong(&e))?;
+        // Rounding must not push the window over the image's edge.
+        let span = |axis: Axis, side: u32| axis.span.min(f64::from(side) - axis.from);
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
+            x.from,
+            y.from,
+            span(x, image.width_px),
+            span(y, image.height_px),
+        );
+        self.resizer.resize_typed(&source, &mut target, &options).map_err(|e| wrong(&e))?;
+        Ok(part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use amis_artifacts::image_spec::Fit;
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand_pcg::Pcg64Mcg;
+
+    /// Labels 0..=3 in four quarters, and an image whose colours say the same.
+    fn quarters(w: u32, h: u32) -> (RgbImage, LabelMap) {
+        let values: Vec<u8> = (0..h).flat_map(|y| (0..w).map(move |x| (x * 2 / w + 2 * (y * 2 / h)) as u8)).collect();
+        let rgb = values.iter().flat_map(|&v| [v * 60 + 20, 255 - v * 60, 0]).collect();
+        (RgbImage { width_px: w, height_px: h, rgb }, LabelMap { width_px: w, height_px: h, values })
+    }
+
+    fn run(augment: Augment, w: u32, h: u32, spec: &ImageSpec, seed: u64) -> (Vec<u8>, Vec<u8>) {
+        let (image, labels) = quarters(w, h);
+        let (mut rgb, mut out) = (Vec::new(), vec![77; (spec.width_px * spec.height_px) as usize]);
+        Augmenter::new(augment, spec).run(&image, &labels, &mut Pcg64Mcg::seed_from_u64(seed), &mut rgb, &mut out).unwrap();
+        (rgb, out)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn image_and_labels_stay_together(w in 1u32..90, h in 1u32..90, seed: u64, low in 0.3f32..1.0, more in 0.0f32..2.0) {
+            let spec = ImageSpec::imagenet(24, 40, Fit::Crop);
+            let augment = Augment { scale: [low, low + more], ..Augment::default() };
+            let (rgb, labels) = run(augment, w, h, &spec, seed);
+            prop_assert_eq!(&run(augment, w, h, &spec, seed), &(rgb.clone(), labels.clone()));
+            let mut wrong = 0;
+            for (pixel, &label) in rgb.as_chunks::<3>().0.iter().zip(&labels) {
+                if label == IGNORE {
+                    prop_assert_eq!(*pixel, [124, 116, 104]);
+                } else {
+                    prop_assert!(label < 4);
+                    wrong += (i32::from(pixel[0]) - i32::from(label * 60 + 20)).abs().gt(&31) as usize;
+                }
+            }
+            // Bilinear and nearest differ along the two borders, by as much as one source pixel is wide on the crop.
+            let source_px = (40.0 / w as f32).max(24.0 / h as f32) * (low + more);
+            prop_assert!(wrong as f32 <= 64.0 * (source_px + 1.0), "{} of {} pixels", wrong, labels.len());
+        }
+    }
+
+    #[test]
+    fn at_scale_one_without_flip_an_image_of_the_crops_size_is_itself() {
+        let spec = ImageSpec::imagenet(24, 40, Fit::Crop);
+        let (image, labels) = quarters(40, 24);
+        let augment = Augment { scale: [1.0, 1.0], flip: false, pad_label: 0 };
+        assert_eq!(run(augment, 40, 24, &spec, 3), (image.rgb, labels.values));
+    }
+
+    #[test]
+    fn half_of_the_images_are_mirrored_and_padding_has_its_label() {
+        let spec = ImageSpec::imagenet(24, 40, Fit::Crop);
+        let fixed = Augment { scale: [1.0, 1.0], flip: true, pad_label: 0 };
+        let mirrored = (0..200).filter(|&seed| run(fixed, 40, 24, &spec, seed).1[0] == 1).count();
+        assert!((70..130).contains(&mirrored), "{mirrored} of 200");
+        let small = Augment { scale: [0.5, 0.5], flip: false, pad_label: 9 };
+        let padded = run(small, 40, 24, &spec, 1).1.iter().filter(|&&v| v == 9).count();
+        assert_eq!(padded, 40 * 24 - 20 * 12);
+        assert!(Augment { scale: [2.0, 1.0], ..small }.validate().is_err() && Augment { scale: [f32::NAN, 1.0], ..small }.validate().is_err());
+    }
+}

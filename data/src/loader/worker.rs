@@ -1,0 +1,118 @@
+//! What a worker thread does.
+
+use std::sync::mpsc::SyncSender;
+
+use amis_artifacts::preprocess::{Preprocessor, fit_labels};
+
+use super::cache::{Cache, Pair};
+use super::{Batch, LoaderOptions, order};
+use crate::Result;
+use crate::augment::Augmenter;
+use crate::images::RgbImage;
+use crate::labels::LabelMap;
+
+/// The work that all workers share.
+pub(super) struct Job {
+    options: LoaderOptions,
+    per_epoch: usize,
+    cache: Cache,
+}
+
+impl Job {
+    pub(super) fn new(options: LoaderOptions, per_epoch: usize) -> Self {
+        let cache = Cache::new(options.names.len(), options.cache_bytes);
+        Self { options, per_epoch, cache }
+    }
+
+    fn pair(&self, number: usize) -> Result<Pair> {
+        let read = || -> Result<(RgbImage, LabelMap)> {
+            let (image, mut labels) = self.options.folder.read_pair(&self.options.names[number])?;
+            labels.values.iter_mut().for_each(|value| *value = self.options.mapping[usize::from(*value)]);
+            Ok((image, labels))
+        };
+        self.cache.get(number, read)
+    }
+}
+
+/// Makes the batches of these iterations, until the end, an error, or nobody takes them any more.
+pub(super) fn run(job: &Job, iterations: impl Iterator<Item = usize>, queue: &SyncSender<Result<Batch>>) {
+    let mut maker = Maker::new(job);
+    for iteration in iterations {
+        let batch = maker.batch(iteration);
+        let failed = batch.is_err();
+        if queue.send(batch).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// One worker's buffers.
+struct Maker<'a> {
+    job: &'a Job,
+    preprocessor: Preprocessor,
+    augmenter: Option<Augmenter>,
+    crop: Vec<u8>,
+    /// Epoch and its order of images.
+    order: (usize, Vec<usize>),
+}
+
+impl<'a> Maker<'a> {
+    fn new(job: &'a Job) -> Self {
+        let options = &job.options;
+        Self {
+            job,
+            preprocessor: Preprocessor::new(options.spec.clone()),
+            augmenter: options.augment.map(|augment| Augmenter::new(augment, &options.spec)),
+            crop: Vec::new(),
+            order: (usize::MAX, Vec::new()),
+        }
+    }
+
+    fn batch(&mut self, iteration: usize) -> Result<Batch> {
+        let options = &self.job.options;
+        let (images, size) = (options.names.len(), options.batch);
+        let (epoch, start) = (iteration / self.job.per_epoch, iteration % self.job.per_epoch * size);
+        let positions = match self.augmenter {
+            Some(_) => start..start + size,
+            None => start..(start + size).min(images),
+        };
+        let plane = options.spec.input_len() / 3;
+        let mut batch = Batch { iteration, names: Vec::new(), input: vec![0.0; positions.len() * plane * 3], labels: vec![0; positions.len() * plane] };
+        let targets = batch.input.chunks_exact_mut(plane * 3).zip(batch.labels.chunks_exact_mut(plane));
+        for (position, (input, labels)) in positions.zip(targets) {
+            let number = self.image_at(epoch, position);
+            batch.names.push(options.names[number].clone());
+            let pair = self.job.pair(number)?;
+            self.sample(&pair, epoch, position, input, labels)?;
+        }
+        Ok(batch)
+    }
+
+    fn image_at(&mut self, epoch: usize, position: usize) -> usize {
+        if self.augmenter.is_none() {
+            return position;
+        }
+        let options = &self.job.options;
+        if self.order.0 != epoch {
+            self.order = (epoch, order::shuffled(options.names.len(), options.seed, epoch));
+        }
+        self.order.1[position % options.names.len()]
+    }
+
+    fn sample(&mut self, pair: &Pair, epoch: usize, position: usize, input: &mut [f32], labels: &mut [u8]) -> Result<()> {
+        let (image, truth) = (&pair.0, &pair.1);
+        let options = &self.job.options;
+        match &mut self.augmenter {
+            Some(augmenter) => {
+                let mut rng = order::rng(options.seed, epoch, position);
+                augmenter.run(image, truth, &mut rng, &mut self.crop, labels)?;
+                self.preprocessor.normalize(&self.crop, input)?;
+            }
+            None => {
+                self.preprocessor.run(&image.rgb, image.width_px, image.height_px, input)?;
+                labels.copy_from_slice(&fit_labels(&options.spec, &truth.values, truth.width_px, truth.height_px)?);
+            }
+        }
+        Ok(())
+    }
+}
