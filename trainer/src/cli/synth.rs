@@ -11,8 +11,8 @@ pub(super) struct Synth {
     /// Folder to write; a finished one with the same options is left as it is.
     dir: PathBuf,
     /// Training images of the base step and of the two increments.
-    #[arg(long, value_delimiter = ',', num_args = 3, default_value = "240,100,100")]
-    images: Vec<usize>,
+    #[arg(long, value_parser = three_counts, value_name = "BASE,ONE,TWO", default_value = "240,100,100")]
+    images: [usize; 3],
     /// Validation images.
     #[arg(long, default_value_t = 40)]
     val: usize,
@@ -29,10 +29,15 @@ pub(super) struct Synth {
 
 impl Synth {
     pub(super) fn run(self) -> Result<serde_json::Value> {
-        let step_images = [self.images[0], self.images[1], self.images[2]];
+        let step_images = self.images;
         let options = SynthOptions { step_images, val_images: self.val, width_px: self.width, height_px: self.height, seed: self.seed };
         synth::write(&self.dir, &options)?;
         tracing::info!("data set in {}", self.dir.display());
         Ok(serde_json::json!({ "root": self.dir, "step_images": step_images, "val_images": self.val }))
     }
+}
+
+fn three_counts(text: &str) -> std::result::Result<[usize; 3], String> {
+    let counts: Vec<usize> = text.split(',').map(|n| n.trim().parse().map_err(|e| format!("{n:?}: {e}"))).collect::<std::result::Result<_, _>>()?;
+    counts.try_into().map_err(|found: Vec<usize>| format!("{} numbers, expected 3", found.len()))
 }
