@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod model_spec;
 pub mod onnx;
 pub mod preprocess;
+pub mod resize;
 pub mod weights;
 
 pub use error::{Error, Result};

@@ -1,17 +1,15 @@
 //! The one implementation of an [`ImageSpec`]: training's validation transform, calibration, verification and the CPU runtime call it.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-
 use crate::classes::IGNORE;
-use crate::image_spec::{ChannelOrder, Filter, Fit, ImageSpec, Placement};
+use crate::image_spec::{ChannelOrder, Fit, ImageSpec, Placement};
+use crate::resize::Resizer;
 use crate::{Error, Result};
 
 /// Turns RGB frames into network input; keeps its buffers between frames.
 pub struct Preprocessor {
     spec: ImageSpec,
     resizer: Resizer,
-    scaled: Image<'static>,
+    scaled: Vec<u8>,
     canvas: Vec<u8>,
     /// Normalised value of every byte, per input channel.
     table: [[f32; 256]; 3],
@@ -28,7 +26,7 @@ impl Preprocessor {
             }
         }
         let canvas = vec![0; spec.input_len()];
-        Self { spec, resizer: Resizer::new(), scaled: Image::new(1, 1, PixelType::U8x3), canvas, table }
+        Self { spec, resizer: Resizer::default(), scaled: Vec::new(), canvas, table }
     }
 
     /// The specification that it implements.
@@ -47,16 +45,9 @@ impl Preprocessor {
         let scaled: &[u8] = if (sw, sh) == (width_px, height_px) {
             rgb
         } else {
-            if (self.scaled.width(), self.scaled.height()) != (sw, sh) {
-                self.scaled = Image::new(sw, sh, PixelType::U8x3);
-            }
-            let source = ImageRef::new(width_px, height_px, rgb, PixelType::U8x3).map_err(|e| resize_error(&e))?;
-            let filter = match self.spec.filter {
-                Filter::Bilinear => FilterType::Bilinear,
-            };
-            let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-            self.resizer.resize(&source, &mut self.scaled, &options).map_err(|e| resize_error(&e))?;
-            self.scaled.buffer()
+            self.scaled.resize(sw as usize * sh as usize * 3, 0);
+            self.resizer.run(rgb, (width_px, height_px), None, self.spec.filter, &mut self.scaled, (sw, sh))?;
+            &self.scaled
         };
         if self.spec.fit == Fit::Letterbox {
             let mean = self.spec.mean.map(|m| (m * 255.0).round() as u8);
@@ -154,10 +145,6 @@ fn source_channel(order: ChannelOrder, channel: usize) -> usize {
 fn check_len(found: usize, width_px: u32, height_px: u32, channels: usize) -> Result<()> {
     let expected_bytes = width_px as usize * height_px as usize * channels;
     if found == expected_bytes { Ok(()) } else { Err(Error::Frame { width_px, height_px, found_bytes: found, expected_bytes }) }
-}
-
-fn resize_error(error: &dyn std::fmt::Display) -> Error {
-    Error::Spec { what: "resize", reason: error.to_string() }
 }
 
 #[cfg(test)]

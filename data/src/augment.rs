@@ -1,10 +1,8 @@
 //! The training transform: random scale, random crop, random flip, of an image and its labels together.
 
 use amis_artifacts::classes::IGNORE;
-use amis_artifacts::image_spec::ImageSpec;
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use amis_artifacts::image_spec::{Filter, ImageSpec};
+use amis_artifacts::resize::{Resizer, Window};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +85,7 @@ pub(crate) struct Augmenter {
 impl Augmenter {
     pub(crate) fn new(augment: Augment, spec: &ImageSpec) -> Self {
         let mean = spec.mean.map(|m| (m * 255.0).round() as u8);
-        Self { augment, width_px: spec.width_px, height_px: spec.height_px, mean, resizer: Resizer::new() }
+        Self { augment, width_px: spec.width_px, height_px: spec.height_px, mean, resizer: Resizer::default() }
     }
 
     /// Draws one crop: RGB `height_px * width_px * 3` bytes into `rgb`, and writes its labels, `height_px * width_px` bytes.
@@ -125,20 +123,13 @@ impl Augmenter {
     }
 
     fn resize(&mut self, image: &RgbImage, x: Axis, y: Axis) -> Result<Vec<u8>> {
-        let wrong = |e: &dyn std::fmt::Display| amis_artifacts::Error::Spec { what: "resize", reason: e.to_string() };
         let mut part = vec![0; x.len * y.len * 3];
-        // Typed images: the untyped ones compile the resizer for every pixel format there is.
-        let source = TypedImageRef::<U8x3>::from_buffer(image.width_px, image.height_px, &image.rgb).map_err(|e| wrong(&e))?;
-        let mut target = TypedImage::<U8x3>::from_buffer(x.len as u32, y.len as u32, &mut part).map_err(|e| wrong(&e))?;
         // Rounding must not push the window over the image's edge.
         let span = |axis: Axis, side: u32| axis.span.min(f64::from(side) - axis.from);
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
-            x.from,
-            y.from,
-            span(x, image.width_px),
-            span(y, image.height_px),
-        );
-        self.resizer.resize_typed(&source, &mut target, &options).map_err(|e| wrong(&e))?;
+        let (width_px, height_px) = (span(x, image.width_px), span(y, image.height_px));
+        let window = Window { left_px: x.from, top_px: y.from, width_px, height_px };
+        let size = (image.width_px, image.height_px);
+        self.resizer.run(&image.rgb, size, Some(window), Filter::Bilinear, &mut part, (x.len as u32, y.len as u32))?;
         Ok(part)
     }
 }
