@@ -19,7 +19,7 @@ pub const MAX_IMAGES: usize = 100_000;
 /// Classes that belong to each step.
 const STEPS: [&[u8]; 3] = [&[1, 2, 3, 4], &[5], &[6]];
 /// Share of an image that its step's classes must cover.
-const MIN_SHARE: f64 = 0.04;
+const MIN_SHARE: f64 = 0.06;
 /// Visually lossless for pictures of this size, a third of the bytes of 100.
 const JPEG_QUALITY: u8 = 92;
 const STAMP: &str = "synth.json";
@@ -62,7 +62,7 @@ pub fn write(dir: &Path, options: &SynthOptions) -> Result<()> {
         }
     }
     Scene::new(options.width_px, options.height_px, 0)?;
-    let stamp = Stamp { generator: 1, options: options.clone() };
+    let stamp = Stamp { generator: 2, options: options.clone() };
     if finished(dir, &stamp)? {
         return Ok(());
     }

@@ -43,7 +43,7 @@ pub(super) fn things(canvas: &mut Canvas, view: &View) {
         add(2 + number, 8.0, 0.0, 0.72, &|d, _| side * (edge + d.range(9, 0.1, 0.8)), Kind::Tree);
         add(4 + number, 4.5, 1.1 * side, 0.7, &|d, _| side * (kerb + d.range(9, 0.1, 0.6 * look.pavement_m)), Kind::Person);
         // They have left the road before the camera is there.
-        add(6 + number, 8.0, 0.0, 0.75, &|d, z| side * (kerb + 0.8 - (z - 2.9).max(0.0) * d.range(9, 0.35, 0.6)).max(-kerb - 1.0), Kind::Person);
+        add(6 + number, 6.5, 0.0, 0.8, &|d, z| side * (kerb + 0.8 - (z - 2.9).max(0.0) * d.range(9, 0.35, 0.6)).max(-kerb - 1.0), Kind::Person);
         add(8 + number, 16.0, 0.0, 0.6, &|_, _| side * (kerb + 0.25), Kind::Lamp);
         add(10 + number, 11.0, 0.0, 0.5, &|d, _| side * (kerb + d.range(9, 0.3, 0.8)), Kind::Bin);
         add(12 + number, 9.0, 0.0, 0.5, &|d, _| side * (edge + d.range(9, 0.2, 1.0)), Kind::Bush);
@@ -148,7 +148,7 @@ impl<'a> Brush<'a> {
 
     fn person(&self, canvas: &mut Canvas) {
         let d = self.dice;
-        let tall = d.range(2, 1.75, 2.1);
+        let tall = d.range(2, 1.85, 2.2);
         let step = (self.view.time_s as f32 * 6.0 + d.unit(3) * 6.0).sin() * 0.16;
         let coat = self.ink(PERSON, d.pick(4, &COATS).map(|v| v * d.range(10, 0.75, 1.1)), 9.0);
         let legs = self.ink(PERSON, d.pick(5, &[[38.0, 44.0, 70.0], [60.0, 52.0, 46.0], [32.0; 3], [150.0, 132.0, 104.0]]), 6.0);
@@ -156,11 +156,11 @@ impl<'a> Brush<'a> {
         let hair = self.ink(PERSON, d.pick(7, &[[40.0, 30.0, 26.0], [120.0, 84.0, 44.0], [190.0, 180.0, 170.0]]), 5.0);
         self.shadow(canvas, 0.5);
         let (hip, chin) = (tall * 0.46, tall * 0.83);
-        self.rect(canvas, (-0.23 - step, -0.01 - step), (0.0, hip), &legs);
-        self.rect(canvas, (0.01 + step, 0.23 + step), (0.0, hip), &legs);
-        self.taper(canvas, 0.29, (hip - 0.16, chin), 0.38, &coat);
+        self.rect(canvas, (-0.26 - step, -0.01 - step), (0.0, hip), &legs);
+        self.rect(canvas, (0.01 + step, 0.26 + step), (0.0, hip), &legs);
+        self.taper(canvas, 0.32, (hip - 0.2, chin), 0.42, &coat);
         for side in [-1.0, 1.0] {
-            self.blob(canvas, (side * (0.37 + step.abs() * 0.3), tall * 0.62), (0.13, 0.38), &coat);
+            self.blob(canvas, (side * (0.4 + step.abs() * 0.3), tall * 0.62), (0.15, 0.4), &coat);
         }
         if d.unit(8) < 0.4 {
             self.rect(canvas, (0.2, 0.52), (hip - 0.2, hip + 0.25), &self.ink(PERSON, [110.0, 70.0, 40.0], 8.0));
