@@ -58,7 +58,7 @@ impl Config {
         Ok(config)
     }
 
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> std::result::Result<(), String> {
         self.model.validate().map_err(|e| e.to_string())?;
         self.image_spec().validate(self.model.patch_px).map_err(|e| e.to_string())?;
         let positive = |key: &str, value: usize| if value == 0 { Err(format!("{key} is 0, expected at least 1")) } else { Ok(()) };
@@ -85,7 +85,7 @@ impl Config {
     }
 }
 
-fn resolve(raw: RawConfig) -> Result<Config, String> {
+fn resolve(raw: RawConfig) -> std::result::Result<Config, String> {
     let RawModel { patch_px, dim, depth, heads, decoder_depth, decoder_heads, gab } = raw.model;
     // The block is part of AMIS; the other presets are networks without it unless the file says otherwise.
     let gab = gab.unwrap_or(raw.train.preset == Preset::Amis);
@@ -104,7 +104,7 @@ fn resolve(raw: RawConfig) -> Result<Config, String> {
 }
 
 /// Applies `a.b=value`; the value is TOML, or a string where it does not parse as such.
-fn set(table: &mut Table, setting: &str) -> Result<(), String> {
+fn set(table: &mut Table, setting: &str) -> std::result::Result<(), String> {
     let (key, value) = setting.split_once('=').ok_or_else(|| format!("--set {setting}: expected key=value"))?;
     let value = toml::from_str::<Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value")).unwrap_or_else(|| Value::String(value.to_owned()));
     let mut parts: Vec<&str> = key.trim().split('.').collect();

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use amis_artifacts::checkpoint::ImageListRef;
-use amis_artifacts::classes::ClassList;
+use amis_artifacts::classes::{ClassList, IGNORE};
 use amis_artifacts::files::sha256;
 use amis_artifacts::model_spec::Groups;
 use amis_data::protocol::{DataSet, Task, select};
@@ -21,7 +21,7 @@ pub struct Plan {
     pub steps: Vec<Vec<u8>>,
     /// Background and the classes of all steps, in the order of the network's output.
     pub classes: ClassList,
-    /// Label values that the data set may hold, besides 255.
+    /// Label values that the data set may hold.
     pub known_values: Vec<u8>,
     /// Training images of every step.
     pub images: Vec<Vec<String>>,
@@ -42,7 +42,7 @@ impl Plan {
         let names: Vec<&str> = std::iter::once("background").chain(config.task.steps.iter().flatten().map(String::as_str)).collect();
         let images = step_images(config, &folder, &steps)?;
         let val = folder.read_list(&config.task.val)?;
-        let known_values = data_classes.iter().map(|c| c.id).collect();
+        let known_values = data_classes.iter().map(|c| c.id).chain([IGNORE]).collect();
         Ok(Self { classes: ClassList::from_names(&names)?, folder, steps, known_values, images, val })
     }
 
