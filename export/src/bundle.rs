@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, GraphEntry, Lineage};
 use amis_artifacts::checkpoint::Checkpoint;
-use amis_artifacts::onnx::{self, DataLocation, DataType, GraphProto, ModelProto};
 use amis_artifacts::files;
+use amis_artifacts::onnx::{self, DataLocation, DataType, GraphProto, ModelProto};
 
 use crate::graph::CHECKPOINT_KEY;
 use crate::{Error, Result};
@@ -62,7 +62,11 @@ pub fn pack(checkpoint: &Checkpoint, graphs: &[GraphFile], name: &str, version: 
         let model = onnx::parse(&bytes, &graph.path)?;
         fits(&model, checkpoint, &checkpoint_sha256).map_err(|reason| Error::Mismatch { path: graph.path.clone(), reason })?;
         let file = format!("model.{}-{}.onnx", graph.target, graph.precision);
-        contents.insert(file.clone(), bytes);
+        if contents.insert(file.clone(), bytes).is_some() {
+            let (target, precision) = (&graph.target, &graph.precision);
+            let text = format!("{target}:{precision}:{}", graph.path.display());
+            return Err(Error::GraphArgument { text, reason: format!("there is another graph for {target} {precision}") });
+        }
         entries.push(GraphEntry { target: graph.target.clone(), precision: graph.precision.clone(), file, bytes: 0, sha256: String::new() });
     }
     let source = &checkpoint.manifest;

@@ -2,9 +2,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use amis_artifacts::checkpoint::Checkpoint;
+use amis_export::Result;
 use amis_export::graph::{self, Output};
 use amis_export::inspect::{OnnxSummary, summary};
-use amis_export::Result;
 use serde::Serialize;
 
 /// Writes the network of a checkpoint as an ONNX graph (opset 17, float32, fixed shapes).
@@ -40,6 +40,15 @@ impl Args {
 impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(s) = self;
-        write!(f, "{}: {} -> {}, {} nodes, {} parameters, {} bytes", s.path.display(), s.inputs.join(", "), s.outputs.join(", "), s.nodes, s.parameters, s.bytes)
+        write!(
+            f,
+            "{}: {} -> {}, {} nodes, {} parameters, {} bytes",
+            s.path.display(),
+            s.inputs.join(", "),
+            s.outputs.join(", "),
+            s.nodes,
+            s.parameters,
+            s.bytes
+        )
     }
 }

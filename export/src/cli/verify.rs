@@ -34,6 +34,10 @@ impl Args {
 impl fmt::Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Verification { max_abs_diff, argmax_agreement, images } = self.0;
-        write!(f, "the graph agrees over {images} images: logits differ by at most {max_abs_diff:.3e}, {:.4} % of the pixels get the same class", argmax_agreement * 100.0)
+        write!(
+            f,
+            "the graph agrees over {images} images: logits differ by at most {max_abs_diff:.3e}, {:.4} % of the pixels get the same class",
+            argmax_agreement * 100.0
+        )
     }
 }

@@ -66,7 +66,7 @@ fn keys_and_values(params: &Params<'_>, dim: usize, groups: &[u32], embeddings: 
 
 /// A square matrix times a vector.
 fn times(matrix: &[f32], vector: &[f64]) -> impl Iterator<Item = f64> {
-    matrix.chunks_exact(vector.len()).map(|row| row.iter().zip(vector).map(|(&a, b)| f64::from(a) * b).sum())
+    matrix.chunks_exact(vector.len()).map(move |row| row.iter().zip(vector).map(|(&a, b)| f64::from(a) * b).sum())
 }
 
 #[cfg(test)]

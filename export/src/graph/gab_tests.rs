@@ -41,7 +41,8 @@ fn weights(rng: &mut Pcg64) -> Weights {
 /// `X'` by the letters of AMIS.md section 2, `x` `[N, D]`, `e` `[C, D]`.
 fn oracle(weights: &Weights, x: &[f32], e: &[f32]) -> Vec<f64> {
     let get = |name: &str| -> Vec<f64> { weights[&format!("decoder.gab.{name}")].data.iter().map(|&v| f64::from(v)).collect() };
-    let times = |matrix: &[f64], vector: &[f64]| -> Vec<f64> { matrix.chunks(vector.len()).map(|row| row.iter().zip(vector).map(|(a, b)| a * b).sum()).collect() };
+    let times =
+        |matrix: &[f64], vector: &[f64]| -> Vec<f64> { matrix.chunks(vector.len()).map(|row| row.iter().zip(vector).map(|(a, b)| a * b).sum()).collect() };
     let sigmoid = |v: f64| 1.0 / (1.0 + (-v).exp());
     let (norm_weight, norm_bias, gamma) = (get("norm.weight"), get("norm.bias"), get("gamma"));
     let x: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
