@@ -1,0 +1,141 @@
+//! Packs graphs of a checkpoint into a bundle `<name>-<version>.amis`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, GraphEntry, Lineage};
+use amis_artifacts::checkpoint::Checkpoint;
+use amis_artifacts::files;
+use amis_artifacts::onnx::{self, DataLocation, DataType, GraphProto, ModelProto};
+
+use crate::graph::CHECKPOINT_KEY;
+use crate::{Error, Result};
+
+/// Precisions that a bundle's graph may have.
+pub const PRECISIONS: [&str; 3] = ["fp32", "fp16", "int8"];
+
+/// A graph to be packed; parses from `target:precision:FILE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphFile {
+    /// Device family: "cpu", "rtx", "jetpack6", ...
+    pub target: String,
+    /// One of [`PRECISIONS`].
+    pub precision: String,
+    /// The ONNX file.
+    pub path: PathBuf,
+}
+
+impl FromStr for GraphFile {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = |reason: String| Error::GraphArgument { text: text.to_owned(), reason };
+        let mut parts = text.splitn(3, ':');
+        let (Some(target), Some(precision), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(wrong("it has fewer than two ':'".into()));
+        };
+        if target.is_empty() || !target.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(wrong(format!("target {target:?}, expected letters and digits")));
+        }
+        if !PRECISIONS.contains(&precision) {
+            return Err(wrong(format!("precision {precision:?}, expected one of {}", PRECISIONS.join(", "))));
+        }
+        if path.is_empty() {
+            return Err(wrong("no file is named".into()));
+        }
+        Ok(Self { target: target.to_owned(), precision: precision.to_owned(), path: path.into() })
+    }
+}
+
+/// Checks every graph against the checkpoint and writes `<dir>/<name>-<version>.amis`; gives its path and manifest.
+///
+/// # Errors
+/// A graph that is damaged, keeps weights in another file or belongs to another network; two graphs for one target and precision;
+/// a name that is not plain; damaged checkpoint; the disk.
+pub fn pack(checkpoint: &Checkpoint, graphs: &[GraphFile], name: &str, version: u64, dir: &Path) -> Result<(PathBuf, BundleManifest)> {
+    let checkpoint_sha256 = checkpoint.sha256()?;
+    let mut entries = Vec::new();
+    let mut contents = BTreeMap::new();
+    for graph in graphs {
+        let bytes = files::read_limited(&graph.path, "an ONNX model", onnx::MAX_MODEL_BYTES)?;
+        let model = onnx::parse(&bytes, &graph.path)?;
+        fits(&model, checkpoint, &checkpoint_sha256).map_err(|reason| Error::Mismatch { path: graph.path.clone(), reason })?;
+        let file = format!("model.{}-{}.onnx", graph.target, graph.precision);
+        if contents.insert(file.clone(), bytes).is_some() {
+            let (target, precision) = (&graph.target, &graph.precision);
+            let text = format!("{target}:{precision}:{}", graph.path.display());
+            return Err(Error::GraphArgument { text, reason: format!("there is another graph for {target} {precision}") });
+        }
+        entries.push(GraphEntry { target: graph.target.clone(), precision: graph.precision.clone(), file, bytes: 0, sha256: String::new() });
+    }
+    let source = &checkpoint.manifest;
+    let manifest = BundleManifest {
+        format_version: FORMAT_VERSION,
+        name: name.to_owned(),
+        version,
+        classes: source.classes.clone(),
+        groups: source.groups.clone(),
+        image_spec: source.image_spec.clone(),
+        graphs: entries,
+        lineage: Lineage { step: source.step, checkpoint_sha256, parent_sha256: source.parent_sha256.clone() },
+        miou_all: checkpoint.metrics()?.all_with_background.miou,
+    };
+    let path = dir.join(format!("{name}-{version}.amis"));
+    let manifest = bundle::write(&path, manifest, &contents)?;
+    Ok((path, manifest))
+}
+
+/// Whether the graph is of this checkpoint: input size, number of classes, and the hash that our graphs carry.
+fn fits(model: &ModelProto, checkpoint: &Checkpoint, checkpoint_sha256: &str) -> std::result::Result<(), String> {
+    let graph = model.graph.as_ref().ok_or("it has no graph")?;
+    let (spec, classes) = (&checkpoint.manifest.image_spec, checkpoint.manifest.groups.classes() as i64);
+    let input = single(graph, "input", &graph.input)?;
+    let expected = [1, 3, i64::from(spec.height_px), i64::from(spec.width_px)];
+    if input != expected {
+        return Err(format!("its input is {input:?}, expected {expected:?}"));
+    }
+    let output = single(graph, "output", &graph.output)?;
+    if !matches!(output[..], [1, found, h, w] if found == classes && h > 0 && w > 0) {
+        return Err(format!("its output is {output:?}, expected [1, {classes}, h, w]"));
+    }
+    if let Some(tensor) = graph.initializer.iter().find(|t| t.data_location() == DataLocation::External) {
+        return Err(format!("weight {} lies in another file, expected all weights in the graph", tensor.name()));
+    }
+    match model.metadata_props.iter().find(|entry| entry.key() == CHECKPOINT_KEY) {
+        Some(entry) if entry.value() != checkpoint_sha256 => {
+            Err(format!("it was exported from the checkpoint with SHA-256 {}, this one has {checkpoint_sha256}", entry.value()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Shape of the only float32 input or output, constants left out (old tools list them as inputs).
+fn single(graph: &GraphProto, side: &str, values: &[onnx::ValueInfoProto]) -> std::result::Result<Vec<i64>, String> {
+    let is_constant = |name: &str| graph.initializer.iter().any(|t| t.name() == name);
+    let values: Vec<_> = values.iter().filter(|v| !is_constant(v.name())).collect();
+    match values[..] {
+        [value] => match value.fixed_tensor() {
+            Some((DataType::Float, shape)) => Ok(shape),
+            _ => Err(format!("its {side} {} is not a float32 tensor of fixed shape", value.name())),
+        },
+        _ => Err(format!("it has {} {side}s, expected one", values.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_graph_argument_parses_and_a_wrong_one_says_why() {
+        let graph: GraphFile = "cpu:fp32:dir/a:b.onnx".parse().unwrap();
+        assert_eq!((graph.target.as_str(), graph.precision.as_str(), graph.path), ("cpu", "fp32", "dir/a:b.onnx".into()));
+        let reason = |text: &str| text.parse::<GraphFile>().unwrap_err().to_string();
+        assert!(reason("cpu:x.onnx").contains("fewer than two"));
+        assert!(reason("cpu:fp64:x").contains("expected one of fp32, fp16, int8"));
+        assert!(reason("../x:fp32:x").contains("target"));
+        assert!(reason("cpu:fp32:").contains("no file"));
+    }
+}

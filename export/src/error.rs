@@ -1,0 +1,75 @@
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+
+use crate::verify::{MAX_ABS_DIFF, MIN_AGREEMENT};
+
+/// What can go wrong between a checkpoint and a bundle.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file of the road is damaged, too large, or cannot be read or written.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Artifact(#[from] amis_artifacts::Error),
+    /// ONNX Runtime is missing, or a graph does not run.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Runtime(#[from] amis_runtime::Error),
+    /// TensorRT is missing, refuses the graph, or does not build.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    TensorRt(#[from] amis_tensorrt::Error),
+    /// A weight of the checkpoint is missing or not as the manifest says.
+    #[error("weight {name} {reason}")]
+    #[diagnostic(
+        code(amis::input::weight),
+        help("checkpoint.json and model.safetensors do not describe the same network; take both from the same training step")
+    )]
+    Weight {
+        /// Name of the weight.
+        name: String,
+        /// Found and expected.
+        reason: String,
+    },
+    /// A graph that does not belong to the checkpoint.
+    #[error("{} does not fit the checkpoint: {reason}", path.display())]
+    #[diagnostic(code(amis::input::graph_mismatch), help("export the graph again from this checkpoint with `amis-export onnx`"))]
+    Mismatch {
+        /// The ONNX file.
+        path: PathBuf,
+        /// Found and expected.
+        reason: String,
+    },
+    /// `--graph` that does not read `target:precision:FILE`.
+    #[error("{text:?} is no graph: {reason}")]
+    #[diagnostic(code(amis::usage::graph), help("write it as target:precision:FILE, for example cpu:fp32:model.cpu-fp32.onnx"))]
+    GraphArgument {
+        /// What was written.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The graph does not compute what the checkpoint's network did.
+    #[error(
+        "the graph does not agree with the checkpoint over {images} images: logits differ by up to {max_abs_diff:.3e} (must be below {MAX_ABS_DIFF:e}), \
+         {:.4} % of the pixels get the same class (must be above {} %)",
+        argmax_agreement * 100.0,
+        MIN_AGREEMENT * 100.0
+    )]
+    #[diagnostic(
+        code(amis::export::verification),
+        help("export the graph again from this checkpoint; if it stays so, the samples were not made by these weights or ONNX Runtime computes wrongly here")
+    )]
+    Verification {
+        /// Largest absolute difference of a logit; infinite if one is not a number.
+        max_abs_diff: f64,
+        /// Share of pixels with the same class, 0..1.
+        argmax_agreement: f64,
+        /// Images compared.
+        images: usize,
+    },
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

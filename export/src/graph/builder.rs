@@ -1,0 +1,177 @@
+//! Writes ONNX nodes and constants under unique, readable names.
+
+use std::collections::HashSet;
+
+use amis_artifacts::onnx::{
+    AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+};
+
+/// Operator set of our graphs: the first with `LayerNormalization`, and one that JetPack 5's TensorRT 8.5 reads.
+pub(crate) const OPSET: i64 = 17;
+/// IR version that came with it.
+const IR_VERSION: i64 = 8;
+
+/// A value in the graph, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Value(String);
+
+impl Value {
+    /// An optional input that is left out.
+    pub(crate) fn none() -> Self {
+        Self(String::new())
+    }
+}
+
+/// A graph being written. Nodes stand in the order in which they are added, so every value is made before it is used.
+pub(crate) struct GraphBuilder {
+    graph: GraphProto,
+    names: HashSet<String>,
+}
+
+impl GraphBuilder {
+    /// An empty graph.
+    pub(crate) fn new(name: &str) -> Self {
+        Self { graph: GraphProto { name: Some(name.to_owned()), ..GraphProto::default() }, names: HashSet::new() }
+    }
+
+    /// A float32 input of fixed shape.
+    pub(crate) fn input(&mut self, name: &str, shape: &[usize]) -> Value {
+        let name = self.unique(name);
+        self.graph.input.push(ValueInfoProto::tensor(&name, DataType::Float, &dims(shape)));
+        Value(name)
+    }
+
+    /// Declares a value as a float32 output of fixed shape, under its own name.
+    pub(crate) fn output(&mut self, value: &Value, shape: &[usize]) {
+        self.graph.output.push(ValueInfoProto::tensor(&value.0, DataType::Float, &dims(shape)));
+    }
+
+    /// A float32 constant, row-major.
+    pub(crate) fn floats(&mut self, name: &str, shape: &[usize], data: &[f32]) -> Value {
+        self.initializer(name, shape, DataType::Float, data.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    /// A constant list of integers.
+    pub(crate) fn ints(&mut self, name: &str, data: &[usize]) -> Value {
+        self.initializer(name, &[data.len()], DataType::Int64, data.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect())
+    }
+
+    /// A float32 number that several nodes may share: the same name always means the same number.
+    pub(crate) fn scalar(&mut self, name: &str, value: f32) -> Value {
+        if self.names.contains(name) { Value(name.to_owned()) } else { self.floats(name, &[], &[value]) }
+    }
+
+    fn initializer(&mut self, name: &str, shape: &[usize], data_type: DataType, raw_data: Vec<u8>) -> Value {
+        let name = self.unique(name);
+        let tensor =
+            TensorProto { name: Some(name.clone()), dims: dims(shape), data_type: Some(data_type.into()), raw_data: Some(raw_data), ..TensorProto::default() };
+        self.graph.initializer.push(tensor);
+        Value(name)
+    }
+
+    /// A node with one output, which has the node's name.
+    pub(crate) fn op(&mut self, name: &str, op_type: &str, inputs: &[&Value], attributes: Vec<AttributeProto>) -> Value {
+        let name = self.unique(name);
+        self.push(&name, op_type, inputs, vec![name.clone()], attributes);
+        Value(name)
+    }
+
+    /// Cuts `x` along `axis` into parts of these sizes, named `name.<part>`.
+    pub(crate) fn split<const N: usize>(&mut self, name: &str, x: &Value, axis: i64, parts: [(&str, usize); N]) -> [Value; N] {
+        let name = self.unique(name);
+        let sizes = self.ints(&format!("{name}.sizes"), &parts.map(|(_, size)| size));
+        let outputs = parts.map(|(part, _)| self.unique(&format!("{name}.{part}")));
+        self.push(&name, "Split", &[x, &sizes], outputs.to_vec(), vec![int("axis", axis)]);
+        outputs.map(Value)
+    }
+
+    /// `x` in another shape.
+    pub(crate) fn reshape(&mut self, name: &str, x: &Value, shape: &[usize]) -> Value {
+        let shape = self.ints(&format!("{name}.shape"), shape);
+        self.op(name, "Reshape", &[x, &shape], vec![])
+    }
+
+    /// `x` with its dimensions in another order.
+    pub(crate) fn transpose(&mut self, name: &str, x: &Value, order: &[i64]) -> Value {
+        self.op(name, "Transpose", &[x], vec![ints("perm", order)])
+    }
+
+    fn push(&mut self, name: &str, op_type: &str, inputs: &[&Value], output: Vec<String>, attribute: Vec<AttributeProto>) {
+        self.graph.node.push(NodeProto {
+            name: Some(name.to_owned()),
+            op_type: Some(op_type.to_owned()),
+            input: inputs.iter().map(|v| v.0.clone()).collect(),
+            output,
+            attribute,
+            ..NodeProto::default()
+        });
+    }
+
+    /// `name`, with a number behind it if it is taken.
+    fn unique(&mut self, name: &str) -> String {
+        let mut free = name.to_owned();
+        let mut count = 1;
+        while !self.names.insert(free.clone()) {
+            count += 1;
+            free = format!("{name}_{count}");
+        }
+        free
+    }
+
+    /// The model around the graph, with metadata by key.
+    pub(crate) fn finish(self, metadata: &[(&str, String)]) -> ModelProto {
+        let entry = |(key, value): &(&str, String)| StringStringEntryProto { key: Some((*key).to_owned()), value: Some(value.clone()) };
+        ModelProto {
+            ir_version: Some(IR_VERSION),
+            opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+            producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
+            producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            graph: Some(self.graph),
+            metadata_props: metadata.iter().map(entry).collect(),
+            ..ModelProto::default()
+        }
+    }
+}
+
+fn dims(shape: &[usize]) -> Vec<i64> {
+    shape.iter().map(|&n| n as i64).collect()
+}
+
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto { name: Some(name.to_owned()), r#type: Some(kind.into()), ..AttributeProto::default() }
+}
+
+/// An integer attribute.
+pub(crate) fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
+}
+
+/// A list of integers as attribute.
+pub(crate) fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) }
+}
+
+/// A number as attribute.
+pub(crate) fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) }
+}
+
+/// A text attribute.
+pub(crate) fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto { s: Some(value.as_bytes().to_vec()), ..attribute(name, AttributeType::String) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_gets_a_number_and_a_scalar_is_shared() {
+        let mut graph = GraphBuilder::new("test");
+        let x = graph.input("x", &[1]);
+        assert_eq!(graph.op("y", "Erf", &[&x], vec![]), Value("y".into()));
+        assert_eq!(graph.op("y", "Erf", &[&x], vec![]), Value("y_2".into()));
+        assert_eq!(graph.scalar("one", 1.0), graph.scalar("one", 1.0));
+        assert_eq!(graph.finish(&[]).graph.map(|g| (g.node.len(), g.initializer.len())), Some((2, 1)));
+    }
+}

@@ -1,0 +1,110 @@
+//! The program as a user starts it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use amis_artifacts::bundle;
+use common::{golden_checkpoint, golden_manifest, random_weights, write};
+use serde_json::Value;
+
+/// Exit code, stdout and stderr of `amis-export` in `dir`.
+fn run(dir: &Path, arguments: &str) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_amis-export")).current_dir(dir).args(arguments.split(' ')).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// JSON result of a command that succeeds.
+fn json(dir: &Path, arguments: &str) -> Value {
+    let (code, out, err) = run(dir, &format!("{arguments} --json"));
+    assert_eq!(code, 0, "{arguments}: {err}");
+    serde_json::from_str(&out).unwrap()
+}
+
+#[test]
+fn from_checkpoint_to_bundle() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    golden_checkpoint(&dir.join("step-1"));
+    let written = json(dir, "onnx --checkpoint step-1");
+    assert_eq!(written["outputs"][0], "masks Float [1, 6, 4, 4]");
+    let verified = json(dir, "verify --checkpoint step-1 --onnx model.cpu-fp32.onnx");
+    assert!(verified["max_abs_diff"].as_f64().unwrap() < 1e-4 && verified["images"] == 2, "{verified}");
+    let packed = json(dir, "bundle --checkpoint step-1 --graph cpu:fp32:model.cpu-fp32.onnx --name yard --version 3");
+    assert_eq!(packed["path"], "./yard-3.amis");
+    let manifest = bundle::unpack(&dir.join("yard-3.amis"), &dir.join("unpacked")).unwrap();
+    assert_eq!(manifest.graph("cpu", "fp32").unwrap().file, "model.cpu-fp32.onnx");
+    assert_eq!(std::fs::read(dir.join("unpacked/model.cpu-fp32.onnx")).unwrap(), std::fs::read(dir.join("model.cpu-fp32.onnx")).unwrap());
+
+    assert_eq!(json(dir, "inspect yard-3.amis")["manifest"]["version"], 3);
+    assert_eq!(json(dir, "inspect step-1")["manifest"]["groups"], serde_json::json!([1, 3, 2]));
+    let onnx = json(dir, "inspect model.cpu-fp32.onnx");
+    assert_eq!((&onnx["kind"], &onnx["operators"]["LayerNormalization"]), (&"onnx".into(), &12.into()));
+    for path in ["yard-3.amis", "step-1", "model.cpu-fp32.onnx"] {
+        let (code, out, err) = run(dir, &format!("inspect {path}"));
+        assert!(code == 0 && out.contains("class 5"), "{out}{err}");
+    }
+}
+
+#[test]
+fn a_graph_of_another_checkpoint_is_not_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let checkpoint = golden_checkpoint(&dir.join("step-1"));
+    let mut manifest = golden_manifest();
+    manifest.parent_sha256 = Some("00".into());
+    write(&dir.join("other"), manifest, &checkpoint.weights().unwrap(), &Default::default());
+    json(dir, "onnx --checkpoint other");
+    let (code, out, err) = run(dir, "bundle --checkpoint step-1 --graph cpu:fp32:model.cpu-fp32.onnx --name yard --version 1 --json");
+    assert!(code == 3 && err.contains("model.cpu-fp32.onnx does not fit the checkpoint: it was exported from the checkpoint with SHA-256"), "{err}");
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["error"]["code"], "amis::input::graph_mismatch");
+
+    let mut manifest = golden_manifest();
+    manifest.image_spec.height_px = 32;
+    let weights = random_weights(&manifest, 2);
+    write(&dir.join("lower"), manifest, &weights, &Default::default());
+    json(dir, "onnx --checkpoint lower --out lower.onnx");
+    let (code, _, err) = run(dir, "bundle --checkpoint step-1 --graph cpu:fp32:lower.onnx --name yard --version 1");
+    assert!(code == 3 && err.contains("its input is [1, 3, 32, 64], expected [1, 3, 64, 64]"), "{err}");
+    assert!(!dir.join("yard-1.amis").exists());
+}
+
+#[test]
+fn failures_have_their_exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    golden_checkpoint(&dir.join("step-1"));
+    json(dir, "onnx --checkpoint step-1 --out good.onnx");
+    let manifest = golden_manifest();
+    let other = random_weights(&manifest, 5);
+    let samples = amis_artifacts::weights::read(&dir.join("step-1/samples.safetensors")).unwrap();
+    write(&dir.join("step-2"), manifest, &other, &samples);
+    json(dir, "onnx --checkpoint step-2 --out other.onnx");
+    std::fs::write(dir.join("broken.onnx"), b"no graph").unwrap();
+    let good_bundle = "bundle --checkpoint step-1 --name yard --version 1";
+    for (arguments, expected, says) in [
+        ("verify --checkpoint step-1 --onnx other.onnx", 1, "logits differ by up to"),
+        ("onnx", 2, "--checkpoint"),
+        (&format!("{good_bundle} --graph cpu:fp64:good.onnx"), 2, "expected one of fp32, fp16, int8"),
+        ("engine --onnx good.onnx --out x.engine --compute-capability 8.x", 2, "8.x"),
+        ("onnx --checkpoint nowhere", 3, "cannot read nowhere/checkpoint.json"),
+        ("verify --checkpoint step-1 --onnx broken.onnx", 3, "broken.onnx"),
+        ("engine --onnx broken.onnx --out x.engine", 3, "broken.onnx is not a valid ONNX model"),
+        ("inspect broken.onnx", 3, "broken.onnx is not a valid ONNX model"),
+        (&format!("{good_bundle} --graph cpu:fp32:good.onnx --graph cpu:fp32:good.onnx"), 2, "there is another graph for cpu fp32"),
+    ] {
+        let (code, _, err) = run(dir, arguments);
+        assert!(code == expected && err.contains(says), "{arguments}: exit code {code}, expected {expected}\n{err}");
+    }
+}
+
+#[test]
+fn help_has_an_example_for_every_command() {
+    for command in ["onnx", "verify", "engine", "bundle", "inspect"] {
+        let (code, out, _) = run(Path::new("."), &format!("{command} --help"));
+        assert!(code == 0 && out.contains(&format!("\n  amis-export {command} ")), "{out}");
+    }
+}

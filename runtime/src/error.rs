@@ -1,0 +1,125 @@
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+
+/// What can go wrong while a bundle runs.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file of the road is damaged, too large or cannot be read.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Artifact(#[from] amis_artifacts::Error),
+    /// The synthetic scene cannot be made.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] amis_data::Error),
+    /// The name of a source or sink that cannot be understood.
+    #[error("{kind} {uri:?}: {problem}")]
+    #[diagnostic(code(amis::usage::uri), help("for example {example}"))]
+    Uri {
+        /// "source" or "sink".
+        kind: &'static str,
+        /// The whole text.
+        uri: String,
+        /// The part, what was found and what is allowed.
+        problem: String,
+        /// One that works.
+        example: &'static str,
+    },
+    /// A picture that cannot be read.
+    #[error("{} cannot be read as a picture: {reason}", path.display())]
+    #[diagnostic(code(amis::input::picture), help("JPEG and PNG are read; open the file with another program to see whether it is damaged"))]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// A folder or list that does not name pictures.
+    #[error("{}: {reason}", path.display())]
+    #[diagnostic(code(amis::input::pictures), help("a folder holds .jpg, .jpeg or .png files; a list names them one a line, with or without the ending"))]
+    Pictures {
+        /// The folder or list.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A run that ended without a result.
+    #[error("{uri}: {reason}")]
+    #[diagnostic(code(amis::input::no_frames), help("check what the source holds; a measurement needs ten frames more than it counts"))]
+    NoFrames {
+        /// The source.
+        uri: String,
+        /// Why there was nothing to show.
+        reason: String,
+    },
+    /// A bundle without a graph for this machine.
+    #[error("{} has no graph for target {target} at {precision}; it has {available}", path.display())]
+    #[diagnostic(code(amis::input::no_graph), help("choose a precision that it has, or make the bundle with the graph: `amis-export bundle --help`"))]
+    NoGraph {
+        /// The bundle.
+        path: PathBuf,
+        /// Device family.
+        target: &'static str,
+        /// Wanted precision.
+        precision: String,
+        /// Its graphs.
+        available: String,
+    },
+    /// A result that cannot be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    #[diagnostic(code(amis::runtime::sink), help("check room and rights on the disk; pictures of several sizes go to the sink dir:, not to video:"))]
+    Sink {
+        /// File or folder.
+        path: PathBuf,
+        /// Found and expected.
+        reason: String,
+    },
+    /// The library of ONNX Runtime is missing, too old or not ONNX Runtime.
+    #[error("cannot load ONNX Runtime; looked for {looked_for}: {reason}")]
+    #[diagnostic(
+        code(amis::environment::onnxruntime),
+        help(
+            "install it with `pip install onnxruntime==1.32.0` and set ORT_DYLIB_PATH to the libonnxruntime.so.1.32.0 in its folder onnxruntime/capi; in a clone of this project `make setup` installs it and `make env` prints the setting"
+        )
+    )]
+    OnnxRuntime {
+        /// The library file and where its name came from.
+        looked_for: String,
+        /// What the loader or the library answered.
+        reason: String,
+    },
+    /// A graph that cannot be run.
+    #[error("{} cannot be run: {reason}", path.display())]
+    #[diagnostic(
+        code(amis::input::graph),
+        help("a graph has one float32 input [1, 3, H, W] and one float32 output [1, C, h, w], all sizes fixed; `amis-export onnx` writes such graphs")
+    )]
+    Graph {
+        /// The ONNX file.
+        path: PathBuf,
+        /// Found and expected.
+        reason: String,
+    },
+    /// Inference failed.
+    #[error("inference failed: {reason}")]
+    #[diagnostic(code(amis::runtime::infer), help("run `amis-run doctor`; if the machine is short of memory, use a smaller model or input"))]
+    Infer {
+        /// What the backend answered.
+        reason: String,
+    },
+    /// Network output that cannot be turned into classes.
+    #[error("the network's output cannot be used: {reason}")]
+    #[diagnostic(
+        code(amis::runtime::logits),
+        help("`amis-export verify` compares the graph with its checkpoint; values that are not numbers come from an overflow in low precision")
+    )]
+    Logits {
+        /// Found and expected.
+        reason: String,
+    },
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
