@@ -68,6 +68,15 @@ pub enum Error {
         /// First key that differs.
         reason: String,
     },
+    /// A folder about which no report can be made.
+    #[error("no report about {}: {reason}", run.display())]
+    #[diagnostic(code(amis::input::run), help("name a folder that amis-train run has written; runs that are compared have the same steps"))]
+    Report {
+        /// The folder.
+        run: PathBuf,
+        /// What is missing or differs.
+        reason: String,
+    },
     /// The labels of a data set are damaged.
     #[error("{problems} problems in the data set at {}", root.display())]
     #[diagnostic(code(amis::input::dataset), help("amis-train doctor lists them with file, pixel and value"))]

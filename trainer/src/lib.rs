@@ -8,6 +8,7 @@ pub mod eval;
 pub mod loss;
 pub mod model;
 pub mod optim;
+pub mod report;
 pub mod step;
 pub mod train;
 

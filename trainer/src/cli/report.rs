@@ -1,5 +1,31 @@
+use std::path::PathBuf;
+
+use amis_trainer::{Result, report};
 use clap::Args;
-/// x
+
+/// Write one HTML page about a run: figures, curves, example pictures, confusion matrix, configuration, lineage.
+///
+/// The page needs no other file and no network. A run that is still going gives a page of what is there.
 #[derive(Args)]
-pub(super) struct Report {}
-impl Report { pub(super) fn run(self) -> amis_trainer::Result<()> { Ok(()) } }
+#[command(
+    after_help = "Examples:\n  amis-train report runs/camvid\n  amis-train report runs/camvid --compare runs/camvid-finetune runs/camvid-mbs --out camvid.html"
+)]
+pub(super) struct Report {
+    /// Folder of the run.
+    run: PathBuf,
+    /// Folders of runs of the same task, to show beside it.
+    #[arg(long, value_name = "RUN", num_args = 1..)]
+    compare: Vec<PathBuf>,
+    /// Page to write. [default: <RUN>/report.html]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Report {
+    pub(super) fn run(self) -> Result<serde_json::Value> {
+        let out = self.out.unwrap_or_else(|| self.run.join("report.html"));
+        report::write(&self.run, &self.compare, &out)?;
+        tracing::info!("report in {}", out.display());
+        Ok(serde_json::json!({ "report": out }))
+    }
+}

@@ -1,0 +1,38 @@
+//! One self-contained HTML page about a run: no script, no other file, no network.
+
+mod chart;
+mod confusion;
+mod curves;
+mod examples;
+mod figures;
+mod iou_table;
+mod page;
+mod pictures;
+mod provenance;
+mod run;
+
+use std::path::{Path, PathBuf};
+
+use amis_artifacts::files;
+
+use crate::Result;
+use run::RunData;
+
+/// Writes the page about the run in `run` to `out`, with the runs in `compare` beside it. A run that is not finished gives a page of what is there.
+///
+/// The networks of the last two steps are run on a few validation images; without the data set the page has no pictures and says so.
+///
+/// # Errors
+/// A folder that is no run, a compared run with other steps, a damaged checkpoint, or `out` cannot be written.
+pub fn write(run: &Path, compare: &[PathBuf], out: &Path) -> Result<()> {
+    let main = RunData::open(run)?;
+    let mut runs = vec![main];
+    for dir in compare {
+        let other = RunData::open(dir)?;
+        other.must_compare_with(&runs[0])?;
+        runs.push(other);
+    }
+    run::name_apart(&mut runs);
+    let page = page::render(&runs, &examples::make(&runs)?);
+    Ok(files::write_atomic(out, page.into_string().as_bytes())?)
+}
