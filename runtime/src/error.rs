@@ -10,6 +10,72 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Artifact(#[from] amis_artifacts::Error),
+    /// The synthetic scene cannot be made.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] amis_data::Error),
+    /// The name of a source or sink that cannot be understood.
+    #[error("{kind} {uri:?}: {problem}")]
+    #[diagnostic(code(amis::usage::uri), help("for example {example}"))]
+    Uri {
+        /// "source" or "sink".
+        kind: &'static str,
+        /// The whole text.
+        uri: String,
+        /// The part, what was found and what is allowed.
+        problem: String,
+        /// One that works.
+        example: &'static str,
+    },
+    /// A picture that cannot be read.
+    #[error("{} cannot be read as a picture: {reason}", path.display())]
+    #[diagnostic(code(amis::input::picture), help("JPEG and PNG are read; open the file with another program to see whether it is damaged"))]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// A folder or list that does not name pictures.
+    #[error("{}: {reason}", path.display())]
+    #[diagnostic(code(amis::input::pictures), help("a folder holds .jpg, .jpeg or .png files; a list names them one a line, with or without the ending"))]
+    Pictures {
+        /// The folder or list.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A run that ended without a result.
+    #[error("{uri}: {reason}")]
+    #[diagnostic(code(amis::input::no_frames), help("check what the source holds; a measurement needs ten frames more than it counts"))]
+    NoFrames {
+        /// The source.
+        uri: String,
+        /// Why there was nothing to show.
+        reason: String,
+    },
+    /// A bundle without a graph for this machine.
+    #[error("{} has no graph for target {target} at {precision}; it has {available}", path.display())]
+    #[diagnostic(code(amis::input::no_graph), help("choose a precision that it has, or make the bundle with the graph: `amis-export bundle --help`"))]
+    NoGraph {
+        /// The bundle.
+        path: PathBuf,
+        /// Device family.
+        target: &'static str,
+        /// Wanted precision.
+        precision: String,
+        /// Its graphs.
+        available: String,
+    },
+    /// A result that cannot be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    #[diagnostic(code(amis::runtime::sink), help("check room and rights on the disk; pictures of several sizes go to the sink dir:, not to video:"))]
+    Sink {
+        /// File or folder.
+        path: PathBuf,
+        /// Found and expected.
+        reason: String,
+    },
     /// The library of ONNX Runtime is missing, too old or not ONNX Runtime.
     #[error("cannot load ONNX Runtime; looked for {looked_for}: {reason}")]
     #[diagnostic(

@@ -1,7 +1,17 @@
 //! Runs a bundle: frames from a source through preprocessing and inference to class maps, overlays and sinks.
+//!
+//! [`pipeline::run`] is the whole road; every station of it is a module.
 
 pub mod backend;
 pub mod class_map;
 mod error;
+mod exchange;
+pub mod model;
+pub mod overlay;
+pub mod pipeline;
+pub mod sink;
+pub mod source;
+pub mod stats;
+mod uri;
 
 pub use error::{Error, Result};

@@ -5,10 +5,11 @@ mod common;
 
 use std::path::Path;
 
+use amis_artifacts::onnx::DataType;
 use amis_runtime::Error;
 use amis_runtime::backend::Backend;
 use amis_runtime::backend::onnxruntime::{OnnxRuntime, Options};
-use common::onnx::{FLOAT, UINT8, identity_model, patch_model};
+use common::onnx::{identity_model, patch_model};
 use common::onnxruntime_present;
 
 fn open(bytes: &[u8]) -> amis_runtime::Result<OnnxRuntime> {
@@ -51,11 +52,11 @@ fn graphs_of_another_shape_are_refused_with_what_was_found() {
     if !onnxruntime_present("graphs_of_another_shape_are_refused_with_what_was_found") {
         return;
     }
-    assert!(refusal(&identity_model(&[1, 3, -1, 8], FLOAT)).contains("[1, 3, -1, 8]"));
-    assert!(refusal(&identity_model(&[1, 3, 8], FLOAT)).contains("expected four fixed sizes"));
-    assert!(refusal(&identity_model(&[2, 3, 8, 8], FLOAT)).contains("[2, 3, 8, 8]"));
-    assert!(refusal(&identity_model(&[1, 4, 8, 8], FLOAT)).contains("expected [1, 3, H, W]"));
-    assert!(refusal(&identity_model(&[1, 3, 8, 8], UINT8)).contains("expected a float32 tensor"));
+    assert!(refusal(&identity_model(&[1, 3, -1, 8], DataType::Float)).contains("[1, 3, -1, 8]"));
+    assert!(refusal(&identity_model(&[1, 3, 8], DataType::Float)).contains("expected four fixed sizes"));
+    assert!(refusal(&identity_model(&[2, 3, 8, 8], DataType::Float)).contains("[2, 3, 8, 8]"));
+    assert!(refusal(&identity_model(&[1, 4, 8, 8], DataType::Float)).contains("expected [1, 3, H, W]"));
+    assert!(refusal(&identity_model(&[1, 3, 8, 8], DataType::Uint8)).contains("expected a float32 tensor"));
 }
 
 #[test]

@@ -1,6 +1,14 @@
 #![allow(dead_code, missing_docs, clippy::unwrap_used, unreachable_pub)]
 pub mod onnx;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, GraphEntry, Lineage};
+use amis_artifacts::classes::ClassList;
+use amis_artifacts::image_spec::{Fit, ImageSpec};
+use amis_artifacts::model_spec::Groups;
+
 /// Whether ONNX Runtime is there; says so when a test is left out.
 pub fn onnxruntime_present(test: &str) -> bool {
     let present = std::env::var_os("ORT_DYLIB_PATH").is_some();
@@ -8,4 +16,34 @@ pub fn onnxruntime_present(test: &str) -> bool {
         eprintln!("SKIPPED {test}: ORT_DYLIB_PATH is not set; `make test` sets it");
     }
     present
+}
+
+/// A bundle whose network calls pixels by their strongest colour: 1 red, 2 green, 3 blue, 0 grey. Input 64x96 pixels, patches of 8.
+pub fn color_bundle(path: &Path) -> BundleManifest {
+    let weight = [[0.0, 0.0, 0.0], [2.0, -1.0, -1.0], [-1.0, 2.0, -1.0], [-1.0, -1.0, 2.0]];
+    let model = onnx::patch_model(64, 96, 8, &weight, &[0.5, 0.0, 0.0, 0.0]);
+    let entry = |target: &str, precision: &str, file: &str| GraphEntry {
+        target: target.into(),
+        precision: precision.into(),
+        file: file.into(),
+        bytes: 0,
+        sha256: String::new(),
+    };
+    let manifest = BundleManifest {
+        format_version: FORMAT_VERSION,
+        name: "colors".into(),
+        version: 3,
+        classes: ClassList::from_names(&["background", "red", "green", "blue"]).unwrap(),
+        groups: Groups(vec![1, 2, 1]),
+        image_spec: ImageSpec { mean: [0.5; 3], std: [0.5; 3], ..ImageSpec::imagenet(64, 96, Fit::Stretch) },
+        graphs: vec![entry("cpu", "fp32", "model.fp32.onnx")],
+        lineage: Lineage { step: 1, checkpoint_sha256: "00".into(), parent_sha256: None },
+        miou_all: None,
+    };
+    bundle::write(path, manifest, &BTreeMap::from([("model.fp32.onnx".to_owned(), model)])).unwrap()
+}
+
+/// Writes a picture whose left half has one colour and whose right half the other.
+pub fn two_halves(path: &Path, width: u32, height: u32, left: [u8; 3], right: [u8; 3]) {
+    image::RgbImage::from_fn(width, height, |x, _| image::Rgb(if x < width / 2 { left } else { right })).save(path).unwrap();
 }

@@ -1,0 +1,57 @@
+use std::path::PathBuf;
+
+use amis_runtime::Result;
+use amis_runtime::pipeline::RunOptions;
+use amis_runtime::stats::Summary;
+
+use crate::run;
+
+const EXAMPLES: &str = "\
+Examples:
+  amis-run bench --bundle street-3.amis
+  amis-run bench --bundle street-3.amis --source 'synthetic:?width=1280&height=720' --frames 300 --threads 2 --json";
+
+/// Frames before the measurement: the first inference allocates, the next ones fill caches.
+const WARMUP_FRAMES: u64 = 10;
+
+/// Arguments of `amis-run bench`.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Bundle that `amis-export bundle` wrote
+    #[arg(long, value_name = "FILE")]
+    bundle: PathBuf,
+    /// Where frames come from; it has to have N frames and ten for warm-up
+    #[arg(long, value_name = "NAME", default_value = "synthetic:")]
+    source: String,
+    /// Frames to measure
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    frames: u64,
+    /// Threads of the inference; 0: one a physical core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Precision of the graph to run
+    #[arg(long, value_name = "NAME", default_value = "fp32")]
+    precision: String,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Summary> {
+    let options = RunOptions {
+        bundle: args.bundle.clone(),
+        source: args.source.clone(),
+        sinks: vec!["null:".to_owned()],
+        frames: Some(args.frames),
+        warmup_frames: WARMUP_FRAMES,
+        opacity: 0.5,
+        threads: args.threads,
+        precision: args.precision.clone(),
+    };
+    let summary = run::watched(&options)?;
+    if !args.json {
+        run::print(&summary);
+    }
+    Ok(summary)
+}

@@ -1,0 +1,60 @@
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use amis_artifacts::cli::finish;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::{bench, doctor, run};
+
+const EXAMPLES: &str = "\
+Examples:
+  amis-run run --bundle street-3.amis --source dir:pictures --sink dir:overlays
+  amis-run bench --bundle street-3.amis --source synthetic: --frames 200 --json
+  amis-run doctor
+
+Sources: image:PATH, dir:PATH[?list=FILE], synthetic:[?width=640&height=480&fps=30&frames=120&seed=1&realtime=1]
+Sinks:   dir:PATH[?what=overlay|mask|both], video:PATH.avi[?fps=30], null:
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 wrong input, 4 something is missing on this machine";
+
+/// Runs a bundle on pictures and live frames.
+#[derive(Parser)]
+#[command(name = "amis-run", version, after_help = EXAMPLES, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Turns frames into class maps and shows them
+    Run(run::Args),
+    /// Measures every station of a run
+    Bench(bench::Args),
+    /// Tells what this machine has and what is missing
+    Doctor(doctor::Args),
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).without_time().init();
+    match cli.command {
+        Command::Run(args) => finish(run::run(&args), args.json),
+        Command::Bench(args) => finish(bench::run(&args), args.json),
+        Command::Doctor(args) => finish(doctor::run(&args), args.json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

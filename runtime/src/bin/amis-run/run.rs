@@ -1,0 +1,127 @@
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use amis_runtime::pipeline::{self, Progress, RunOptions};
+use amis_runtime::stats::{STAGES, Summary};
+use amis_runtime::{Error, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+const EXAMPLES: &str = "\
+Examples:
+  amis-run run --bundle street-3.amis --source image:street.jpg --sink dir:overlays
+  amis-run run --bundle street-3.amis --source 'dir:JPEGImages?list=val.txt' --sink 'dir:masks?what=mask' --json
+  amis-run run --bundle street-3.amis --source 'synthetic:?frames=120' --sink video:run.avi --sink dir:overlays";
+
+/// Arguments of `amis-run run`.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Bundle that `amis-export bundle` wrote
+    #[arg(long, value_name = "FILE")]
+    bundle: PathBuf,
+    /// Where frames come from: image:PATH, dir:PATH, synthetic:
+    #[arg(long, value_name = "NAME")]
+    source: String,
+    /// Where results go: dir:PATH, video:PATH.avi, null: (may stand several times)
+    #[arg(long = "sink", value_name = "NAME", required = true)]
+    sinks: Vec<String>,
+    /// Stop after so many frames
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    frames: Option<u64>,
+    /// Opacity of the class colours, 0 to 1
+    #[arg(long, value_name = "X", default_value_t = 0.5, value_parser = opacity)]
+    opacity: f32,
+    /// Threads of the inference; 0: one a physical core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Precision of the graph to run
+    #[arg(long, value_name = "NAME", default_value = "fp32")]
+    precision: String,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn opacity(text: &str) -> std::result::Result<f32, String> {
+    text.parse().ok().filter(|x| (0.0..=1.0).contains(x)).ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+pub(crate) fn run(args: &Args) -> Result<Summary> {
+    let options = RunOptions {
+        bundle: args.bundle.clone(),
+        source: args.source.clone(),
+        sinks: args.sinks.clone(),
+        frames: args.frames,
+        warmup_frames: 0,
+        opacity: args.opacity,
+        threads: args.threads,
+        precision: args.precision.clone(),
+    };
+    let summary = watched(&options)?;
+    if !args.json {
+        print(&summary);
+    }
+    Ok(summary)
+}
+
+/// Runs with a progress bar on a terminal; Ctrl-C or SIGTERM ends the run in order, the second time at once.
+pub(crate) fn watched(options: &RunOptions) -> Result<Summary> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    let handler = move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(1);
+        }
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        tracing::warn!("Ctrl-C will not end the run in order: {error}");
+    }
+    let bar = progress_bar();
+    let summary = pipeline::run(options, &stop, |progress: Progress| {
+        if let Some(total) = progress.total {
+            bar.set_length(total);
+        }
+        bar.set_position(progress.frames);
+        bar.set_message(format!("{:.1} fps", progress.fps));
+    });
+    bar.finish_and_clear();
+    let summary = summary?;
+    if summary.frames == 0 {
+        let reason = if stop.load(Ordering::Relaxed) { "it was stopped before its first frame" } else { "no frame came through" };
+        return Err(Error::NoFrames { uri: options.source.clone(), reason: reason.to_owned() });
+    }
+    tracing::info!("{} frames at {:.1} fps, {} dropped", summary.frames, summary.fps, summary.dropped);
+    Ok(summary)
+}
+
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    }
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos}/{len} frames  {msg}  {elapsed} (ETA {eta}) {wide_bar}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// The result for people.
+pub(crate) fn print(summary: &Summary) {
+    let model = &summary.model;
+    println!("{} v{} {}, {} classes", model.name, model.version, model.precision, model.classes.len());
+    println!(
+        "{} frames in {:.1} s: {:.1} fps, {} dropped, longest gap {:.0} ms",
+        summary.frames, summary.seconds, summary.fps, summary.dropped, summary.max_gap_ms
+    );
+    println!("{:<12}{:>9}{:>9}{:>9}{:>9}", "station, ms", "p50", "p95", "p99", "max");
+    for name in STAGES {
+        if let Some(p) = summary.stages.get(name) {
+            println!("{name:<12}{:>9.2}{:>9.2}{:>9.2}{:>9.2}", p.p50_ms, p.p95_ms, p.p99_ms, p.max_ms);
+        }
+    }
+    println!("largest resident memory {:.0} MiB", summary.rss_mib);
+}

@@ -1,0 +1,111 @@
+//! A bundle made ready to run: graph, preprocessing and the way back from logits to the frame.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use amis_artifacts::bundle::{self, BundleManifest};
+use amis_artifacts::preprocess::Preprocessor;
+
+use crate::backend::Backend;
+use crate::backend::onnxruntime::{OnnxRuntime, Options};
+use crate::class_map::ClassMapper;
+use crate::source::Frame;
+use crate::stats::ModelInfo;
+use crate::{Error, Result};
+
+/// Target of the graphs that the CPU backend runs.
+const CPU: &str = "cpu";
+
+/// A model that turns frames into class maps.
+pub struct Model {
+    manifest: BundleManifest,
+    precision: String,
+    backend: Box<dyn Backend>,
+    preprocessor: Preprocessor,
+    input: Vec<f32>,
+    /// For frames of this size; cameras keep theirs.
+    mapper: Option<((u32, u32), ClassMapper)>,
+}
+
+/// How long each part of [`Model::predict`] took.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Frame to network input.
+    pub preprocess: Duration,
+    /// The network.
+    pub infer: Duration,
+    /// Logits to class map.
+    pub class_map: Duration,
+}
+
+impl Model {
+    /// Opens a bundle and loads its graph for the CPU at `precision` ("fp32", "int8"), with `threads` threads (0: one a physical core).
+    ///
+    /// # Errors
+    /// A damaged bundle, no such graph, a graph that does not fit the manifest, or no ONNX Runtime.
+    pub fn open(path: &Path, precision: &str, threads: usize) -> Result<Self> {
+        let manifest = bundle::read_manifest(path)?;
+        let graph = manifest.graph(CPU, precision).ok_or_else(|| no_graph(path, &manifest, precision))?;
+        let dir = tempfile::tempdir().map_err(|source| amis_artifacts::Error::Io { action: "create", path: std::env::temp_dir(), source })?;
+        bundle::unpack(path, dir.path())?;
+        let backend = OnnxRuntime::open(&dir.path().join(&graph.file), &Options { threads })?;
+        Self::new(path, manifest.clone(), precision, Box::new(backend))
+    }
+
+    /// A model from a manifest and the backend that runs its graph; `path` is for messages.
+    ///
+    /// # Errors
+    /// The graph's shapes do not fit the manifest.
+    pub fn new(path: &Path, manifest: BundleManifest, precision: &str, backend: Box<dyn Backend>) -> Result<Self> {
+        let spec = &manifest.image_spec;
+        let expected = [1, 3, spec.height_px as usize, spec.width_px as usize];
+        let (input, output) = (backend.input_shape(), backend.output_shape());
+        if input != expected || output[1] != manifest.classes.len() {
+            let reason = format!("its graph maps {input:?} to {output:?}, its manifest says {expected:?} and {} classes", manifest.classes.len());
+            return Err(Error::Graph { path: path.into(), reason });
+        }
+        let (preprocessor, input) = (Preprocessor::new(spec.clone()), vec![0.0; spec.input_len()]);
+        Ok(Self { manifest, precision: precision.to_owned(), backend, preprocessor, input, mapper: None })
+    }
+
+    /// The bundle's manifest.
+    pub fn manifest(&self) -> &BundleManifest {
+        &self.manifest
+    }
+
+    /// What it is, for reports.
+    pub fn info(&self) -> ModelInfo {
+        ModelInfo {
+            name: self.manifest.name.clone(),
+            version: self.manifest.version,
+            precision: self.precision.clone(),
+            classes: self.manifest.classes.iter().map(|c| c.name.clone()).collect(),
+        }
+    }
+
+    /// Class ids of a frame at the frame's size, `width_px * height_px` bytes into `map`; 255 where the network has not seen it.
+    ///
+    /// # Errors
+    /// A frame that cannot be used, or a failed inference.
+    pub fn predict(&mut self, frame: &Frame, map: &mut Vec<u8>) -> Result<Timing> {
+        let start = Instant::now();
+        self.preprocessor.run(&frame.rgb, frame.width_px, frame.height_px, &mut self.input)?;
+        let prepared = Instant::now();
+        let [_, classes, h, w] = self.backend.output_shape();
+        let logits = self.backend.infer(&self.input)?;
+        let inferred = Instant::now();
+        let size = (frame.width_px, frame.height_px);
+        if self.mapper.as_ref().is_none_or(|(known, _)| *known != size) {
+            self.mapper = Some((size, ClassMapper::for_frame([classes, h, w], &self.manifest.image_spec, size.0, size.1)?));
+        }
+        if let Some((_, mapper)) = &mut self.mapper {
+            mapper.run(logits, map)?;
+        }
+        Ok(Timing { preprocess: prepared - start, infer: inferred - prepared, class_map: inferred.elapsed() })
+    }
+}
+
+fn no_graph(path: &Path, manifest: &BundleManifest, precision: &str) -> Error {
+    let graphs: Vec<String> = manifest.graphs.iter().map(|g| format!("{} {}", g.target, g.precision)).collect();
+    Error::NoGraph { path: path.into(), target: CPU, precision: precision.to_owned(), available: graphs.join(", ") }
+}

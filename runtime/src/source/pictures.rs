@@ -1,0 +1,118 @@
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use amis_artifacts::files;
+use amis_artifacts::image_spec::MAX_FRAME_PX;
+
+use super::{Frame, Source};
+use crate::uri::Uri;
+use crate::{Error, Result};
+
+/// Endings of the files that `dir:` takes.
+const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+/// Largest list file: a million long names.
+const MAX_LIST_BYTES: u64 = 64 << 20;
+/// Memory that decoding one picture may take.
+const MAX_DECODED_BYTES: u64 = 1 << 30;
+
+/// Picture files, one after the other.
+pub struct Pictures {
+    paths: Vec<PathBuf>,
+    next: usize,
+}
+
+impl Pictures {
+    /// `image:PATH`.
+    pub(super) fn image(mut uri: Uri<'_>) -> Result<Self> {
+        uri.example("image:street.jpg");
+        let path = uri.path()?.into();
+        uri.finish("none")?;
+        Ok(Self { paths: vec![path], next: 0 })
+    }
+
+    /// `dir:PATH`, sorted by name, or `dir:PATH?list=FILE`, in the list's order.
+    pub(super) fn dir(mut uri: Uri<'_>) -> Result<Self> {
+        uri.example("dir:JPEGImages?list=ImageSets/Segmentation/val.txt");
+        let dir = Path::new(uri.path()?);
+        let list = uri.text("list").map(PathBuf::from);
+        uri.finish("list")?;
+        let by_stem = by_stem(dir)?;
+        let paths: Vec<PathBuf> = match &list {
+            None => by_stem.into_values().collect(),
+            Some(list) => listed(list, dir, &by_stem)?,
+        };
+        if paths.is_empty() {
+            return Err(Error::Pictures { path: list.unwrap_or(dir.into()), reason: "no pictures".into() });
+        }
+        Ok(Self { paths, next: 0 })
+    }
+}
+
+impl Source for Pictures {
+    fn next(&mut self, frame: &mut Frame) -> Result<bool> {
+        let Some(path) = self.paths.get(self.next) else { return Ok(false) };
+        let image = read(path)?;
+        (frame.width_px, frame.height_px) = image.dimensions();
+        frame.rgb = image.into_raw();
+        frame.index = self.next as u64;
+        frame.name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        frame.captured = Instant::now();
+        self.next += 1;
+        Ok(true)
+    }
+
+    fn frames(&self) -> Option<u64> {
+        Some(self.paths.len() as u64)
+    }
+}
+
+/// Decodes a JPEG or PNG file, whatever its ending, as RGB.
+fn read(path: &Path) -> Result<image::RgbImage> {
+    let wrong = |reason: String| Error::Picture { path: path.into(), reason };
+    let io = |source| amis_artifacts::Error::Io { action: "read", path: path.into(), source };
+    let mut reader = image::ImageReader::open(path).map_err(io)?.with_guessed_format().map_err(io)?;
+    let mut limits = image::Limits::default();
+    limits.max_image_width = Some(MAX_FRAME_PX);
+    limits.max_image_height = Some(MAX_FRAME_PX);
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    reader.limits(limits);
+    Ok(reader.decode().map_err(|e| wrong(e.to_string()))?.into_rgb8())
+}
+
+/// The pictures of a folder by name without ending, sorted: results are named so, and two of one name would overwrite each other.
+fn by_stem(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let io = |source| amis_artifacts::Error::Io { action: "list", path: dir.into(), source };
+    let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        if !ENDINGS.contains(&ending.as_str()) || !path.is_file() {
+            continue;
+        }
+        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        if let Some(other) = found.insert(stem.clone(), path.clone()) {
+            let reason = format!("{} and {} share the name {stem}, and so would their results", other.display(), path.display());
+            return Err(Error::Pictures { path: dir.into(), reason });
+        }
+    }
+    Ok(found)
+}
+
+/// The pictures that a list names.
+fn listed(list: &Path, dir: &Path, by_stem: &BTreeMap<String, PathBuf>) -> Result<Vec<PathBuf>> {
+    let bytes = files::read_limited(list, "a list of pictures", MAX_LIST_BYTES)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut seen = HashSet::new();
+    let mut paths = Vec::new();
+    for (line, name) in text.lines().enumerate().map(|(i, l)| (i + 1, l.trim())).filter(|(_, l)| !l.is_empty()) {
+        let wrong = |reason: String| Error::Pictures { path: list.into(), reason: format!("line {line}: {reason}") };
+        let path = by_stem.get(name).or_else(|| by_stem.values().find(|p| p.file_name().is_some_and(|f| f == name)));
+        let path = path.ok_or_else(|| wrong(format!("no picture {name} in {}", dir.display())))?;
+        if !seen.insert(path) {
+            return Err(wrong(format!("{name} stands twice")));
+        }
+        paths.push(path.clone());
+    }
+    Ok(paths)
+}

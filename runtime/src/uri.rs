@@ -1,0 +1,142 @@
+//! Names of sources and sinks: `scheme:target?key=value&key=value`.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use crate::{Error, Result};
+
+/// A name in its parts. Settings are taken out one by one; what is left at the end was not understood.
+#[derive(Debug)]
+pub(crate) struct Uri<'a> {
+    kind: &'static str,
+    text: &'a str,
+    example: &'static str,
+    pub(crate) scheme: &'a str,
+    pub(crate) target: &'a str,
+    settings: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Uri<'a> {
+    /// Splits `text`; `kind` and `example` are for messages.
+    pub(crate) fn parse(kind: &'static str, example: &'static str, text: &'a str) -> Result<Self> {
+        let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
+        let (target, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut uri = Self { kind, text, example, scheme, target, settings: BTreeMap::new() };
+        for setting in query.split('&').filter(|s| !s.is_empty()) {
+            let (key, value) = setting.split_once('=').ok_or_else(|| uri.wrong(format!("setting {setting:?} has no value, expected key=value")))?;
+            if uri.settings.insert(key, value).is_some() {
+                return Err(uri.wrong(format!("setting {key} stands twice")));
+            }
+        }
+        if !text.contains(':') {
+            return Err(uri.wrong("no scheme, expected SCHEME:..."));
+        }
+        Ok(uri)
+    }
+
+    /// Uses this example in messages.
+    pub(crate) fn example(&mut self, example: &'static str) {
+        self.example = example;
+    }
+
+    /// The target, which may not be empty.
+    pub(crate) fn path(&self) -> Result<&'a str> {
+        if self.target.is_empty() { Err(self.wrong(format!("no path after {}:", self.scheme))) } else { Ok(self.target) }
+    }
+
+    /// A setting as text.
+    pub(crate) fn text(&mut self, key: &str) -> Option<&'a str> {
+        self.settings.remove(key)
+    }
+
+    /// A number in a range, if it is set.
+    pub(crate) fn number<T: FromStr + PartialOrd + Display>(&mut self, key: &str, range: RangeInclusive<T>) -> Result<Option<T>> {
+        let Some(text) = self.settings.remove(key) else { return Ok(None) };
+        match text.parse() {
+            Ok(value) if range.contains(&value) => Ok(Some(value)),
+            _ => Err(self.wrong(format!("{key} is {text:?}, expected a number from {} to {}", range.start(), range.end()))),
+        }
+    }
+
+    /// One of several values; the first is the default.
+    pub(crate) fn choice<T: Copy>(&mut self, key: &str, values: &[(&str, T)]) -> Result<T> {
+        let text = self.settings.remove(key).unwrap_or(values[0].0);
+        values.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+            self.wrong(format!("{key} is {text:?}, expected one of {}", names.join(", ")))
+        })
+    }
+
+    /// Checks that every setting was understood; `known` names those that are.
+    pub(crate) fn finish(self, known: &str) -> Result<()> {
+        match self.settings.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(self.wrong(format!("setting {key:?} is not known here, expected {known}"))),
+        }
+    }
+
+    /// The error for a part of this name.
+    pub(crate) fn wrong(&self, problem: impl Into<String>) -> Error {
+        Error::Uri { kind: self.kind, uri: self.text.to_owned(), problem: problem.into(), example: self.example }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{sink, source};
+    use proptest::prelude::*;
+
+    fn sink(text: &str) -> Result<Box<dyn sink::Sink>> {
+        let classes = amis_artifacts::classes::ClassList::from_names(&["background"]).unwrap();
+        sink::open(text, &sink::Run { classes: &classes, fps: None, realtime: false })
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_is_allowed() {
+        let cases = [
+            ("street.jpg", "no scheme"),
+            ("webcam:0", "expected image, dir or synthetic"),
+            ("image:", "no path after image:"),
+            ("image:a.jpg?list=b", "\"list\" is not known"),
+            ("synthetic:?width=7", "width is \"7\", expected a number from 16 to 4096"),
+            ("synthetic:?width=wide", "width is \"wide\""),
+            ("synthetic:?fps=NaN", "fps is \"NaN\""),
+            ("synthetic:?realtime=yes", "expected one of 0, 1"),
+            ("synthetic:?seed=1&seed=2", "seed stands twice"),
+            ("synthetic:?seed", "\"seed\" has no value"),
+            ("synthetic:street", "expected settings after a ?"),
+        ];
+        for (text, expected) in cases {
+            let error = source::open(text).err().unwrap().to_string();
+            assert!(error.contains(expected) && error.contains(text), "{error}");
+        }
+        for (text, expected) in [("video:a.mp4", "does not end with .avi"), ("dir:a?what=all", "overlay, mask, both"), ("null:x", "expected nothing")] {
+            let error = sink(text).err().unwrap();
+            assert!(error.to_string().contains(expected), "{error}");
+            assert_eq!(amis_artifacts::cli::exit_code(&error), 2);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_opens_or_is_refused(text in "(image|dir|synthetic|null|v4l2)?:?[a-z/?&=:.%0-9\u{e4}-]{0,40}") {
+            let _ = source::open(&text);
+        }
+
+        #[test]
+        fn any_setting_opens_or_is_refused(key in "(width|height|fps|frames|seed|realtime|x)", value in "[-+0-9.eE\u{221e}a-z]{0,24}") {
+            if let Ok(mut source) = source::open(&format!("synthetic:?width=16&height=16&{key}={value}")) {
+                source.next(&mut source::Frame::default()).unwrap();
+            }
+        }
+
+        #[test]
+        fn any_sink_name_opens_or_is_refused(text in "(null|tcp|web)?:?[a-z?&=]{0,20}") {
+            let _ = sink(&text);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Sinks: what lies on the disk afterwards.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use amis_artifacts::classes::ClassList;
+use amis_runtime::overlay::Overlay;
+use amis_runtime::sink::{self, Run, Sink, View};
+use amis_runtime::source::Frame;
+
+const SIZE: (u32, u32) = (64, 48);
+
+fn classes() -> ClassList {
+    ClassList::from_names(&["background", "road"]).unwrap()
+}
+
+fn open(text: &str, realtime: bool) -> Box<dyn Sink> {
+    sink::open(text, &Run { classes: &classes(), fps: Some(20.0), realtime }).unwrap()
+}
+
+fn show(sink: &mut dyn Sink, (width_px, height_px): (u32, u32), index: u64, captured: Instant) -> amis_runtime::Result<()> {
+    let pixels = (width_px * height_px) as usize;
+    let frame = Frame { rgb: vec![90; pixels * 3], width_px, height_px, index, name: format!("n{index}"), captured };
+    let map: Vec<u8> = (0..pixels).map(|i| [0, 1, 255][i % 3]).collect();
+    let mut overlay = Overlay::new(classes(), "t", 0.5);
+    let picture = overlay.draw(&frame, &map, 1.0);
+    sink.show(&View { frame: &frame, map: &map, overlay: picture })
+}
+
+/// Little-endian number in a file.
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// The JPEG pictures that the index of an AVI file points to.
+fn indexed_frames(bytes: &[u8]) -> Vec<&[u8]> {
+    assert_eq!((&bytes[..4], &bytes[8..12], &bytes[220..224]), (&b"RIFF"[..], &b"AVI "[..], &b"movi"[..]));
+    assert_eq!(number(bytes, 4) as usize, bytes.len() - 8);
+    let index = 220 + number(bytes, 216) as usize;
+    assert_eq!(&bytes[index..index + 4], b"idx1");
+    let entries = bytes[index + 8..].chunks(16);
+    let frame = |entry: &[u8]| {
+        let (at, length) = (220 + number(entry, 8) as usize, number(entry, 12) as usize);
+        assert_eq!((&bytes[at..at + 4], number(bytes, at + 4) as usize), (&b"00dc"[..], length));
+        bytes[at + 8..at + 8 + length].to_vec().leak() as &[u8]
+    };
+    entries.map(frame).collect()
+}
+
+#[test]
+fn a_folder_gets_overlays_masks_or_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = |what: &str| {
+        let path = dir.path().join(what);
+        let mut sink = open(&format!("dir:{}?what={what}", path.display()), false);
+        show(sink.as_mut(), SIZE, 7, Instant::now()).unwrap();
+        sink.finish().unwrap();
+        let mut names: Vec<String> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(list("overlay"), ["n7.jpg"]);
+    assert_eq!(list("mask"), ["n7.png"]);
+    assert_eq!(list("both"), ["n7.jpg", "n7.png"]);
+    let overlay = image::open(dir.path().join("both/n7.jpg")).unwrap();
+    assert!(overlay.width() > SIZE.0 && overlay.height() == SIZE.1);
+}
+
+#[test]
+fn masks_hold_the_ids_and_the_colours() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = open(&format!("dir:{}?what=mask", dir.path().display()), false);
+    show(sink.as_mut(), SIZE, 0, Instant::now()).unwrap();
+    let file = std::io::BufReader::new(fs::File::open(dir.path().join("n0.png")).unwrap());
+    let mut reader = png::Decoder::new(file).read_info().unwrap();
+    let mut ids = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut ids).unwrap();
+    assert_eq!(reader.info().color_type, png::ColorType::Indexed);
+    assert_eq!(ids[..6], [0, 1, 255, 0, 1, 255]);
+    assert_eq!(reader.info().palette.as_ref().unwrap()[3..6], [128, 0, 0]);
+}
+
+#[test]
+fn a_video_holds_every_frame_behind_its_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("new/run.avi");
+    let mut sink = open(&format!("video:{}", path.display()), false);
+    for index in 0..70 {
+        show(sink.as_mut(), SIZE, index, Instant::now()).unwrap();
+    }
+    sink.finish().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let frames = indexed_frames(&bytes);
+    assert_eq!(frames.len(), 70);
+    for frame in [frames[0], frames[69]] {
+        assert_eq!(image::load_from_memory_with_format(frame, image::ImageFormat::Jpeg).unwrap().height(), SIZE.1);
+    }
+    // avih: 50 ms a frame, with an index, 70 frames.
+    assert_eq!((number(&bytes, 32), number(&bytes, 44), number(&bytes, 48)), (50_000, 0x10, 70));
+}
+
+#[test]
+fn a_clocked_video_plays_as_fast_as_its_frames_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run.avi");
+    let mut sink = open(&format!("video:{}", path.display()), true);
+    let start = Instant::now();
+    for index in 0..11 {
+        show(sink.as_mut(), SIZE, index, start + Duration::from_millis(200 * index)).unwrap();
+    }
+    sink.finish().unwrap();
+    assert_eq!(number(&fs::read(&path).unwrap(), 32), 200_000);
+}
+
+#[test]
+fn a_video_that_was_cut_off_names_the_frames_that_it_surely_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run.avi");
+    let mut sink = open(&format!("video:{}", path.display()), false);
+    for index in 0..65 {
+        show(sink.as_mut(), SIZE, index, Instant::now()).unwrap();
+    }
+    // The process ends here: no finish, no index.
+    let bytes = fs::read(&path).unwrap();
+    std::mem::forget(sink);
+    let (frames, end) = (number(&bytes, 48), 220 + number(&bytes, 216) as usize);
+    assert!((31..=65).contains(&frames) && end <= bytes.len(), "{frames} frames, {end} of {} bytes", bytes.len());
+    let mut at = 224;
+    let mut found = 0;
+    while at < end {
+        let length = number(&bytes, at + 4) as usize;
+        image::load_from_memory_with_format(&bytes[at + 8..at + 8 + length], image::ImageFormat::Jpeg).unwrap();
+        (at, found) = (at + 8 + length + length % 2, found + 1);
+    }
+    assert_eq!(found, frames);
+}
+
+#[test]
+fn a_video_of_several_sizes_is_refused_and_keeps_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run.avi");
+    let mut sink = open(&format!("video:{}", path.display()), false);
+    show(sink.as_mut(), SIZE, 0, Instant::now()).unwrap();
+    let error = show(sink.as_mut(), (80, 48), 1, Instant::now()).unwrap_err().to_string();
+    assert!(error.contains("frame n1"), "{error}");
+    sink.finish().unwrap();
+    assert_eq!(indexed_frames(&fs::read(&path).unwrap()).len(), 1);
+}
+
+#[test]
+fn places_that_cannot_be_written_are_named() {
+    let refused = |text: &str| sink::open(text, &Run { classes: &classes(), fps: None, realtime: false }).err().unwrap().to_string();
+    assert!(refused("dir:/proc/nothing").contains("/proc/nothing"));
+    let mut sink = open("video:/proc/nothing/run.avi", false);
+    assert!(show(sink.as_mut(), SIZE, 0, Instant::now()).unwrap_err().to_string().contains("/proc/nothing/run.avi"));
+    sink.finish().unwrap();
+    assert!(!Path::new("/proc/nothing").exists());
+}
