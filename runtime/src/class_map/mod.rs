@@ -18,6 +18,8 @@ pub struct ClassMapper {
     columns: Axis,
     /// Class with the largest logit at each low-resolution position `[h, w]`.
     winners: Vec<u8>,
+    /// Classes that may be largest somewhere in a cell.
+    rivals: Vec<u8>,
     /// Largest value so far and its class, along one cell's columns.
     best: Vec<f32>,
     best_class: Vec<u32>,
@@ -51,7 +53,7 @@ impl ClassMapper {
             return Err(Error::Logits { reason });
         }
         let longest = columns.cells().iter().map(Cell::len).max().unwrap_or(0);
-        Ok(Self { shape, rows, columns, winners: vec![0; h * w], best: vec![0.0; longest], best_class: vec![0; longest] })
+        Ok(Self { shape, rows, columns, winners: vec![0; h * w], rivals: Vec::new(), best: vec![0.0; longest], best_class: vec![0; longest] })
     }
 
     /// Width of the class map.
@@ -76,22 +78,24 @@ impl ClassMapper {
         argmax(logits, &mut self.winners, &mut self.best)?;
         map.clear();
         map.resize(self.width_px() * self.height_px(), IGNORE);
-        for rows in self.rows.cells() {
-            for columns in self.columns.cells() {
-                let corner = |y: usize, x: usize| self.winners[y * w + x];
-                let winner = corner(rows.low, columns.low);
-                // A class that is largest at all four corners is largest everywhere between them.
-                let uniform = [(rows.low, columns.high), (rows.high, columns.low), (rows.high, columns.high)].iter().all(|&(y, x)| corner(y, x) == winner);
-                for y in rows.pixels() {
-                    let line = &mut map[y * self.columns.len()..][columns.pixels()];
-                    if uniform {
-                        line.fill(winner);
-                    } else {
-                        let weights = &self.columns.weights()[columns.pixels()];
-                        let row = Row { low: rows.low, high: rows.high, weight: self.rows.weights()[y] };
-                        mixed(logits, self.shape, row, columns, weights, &mut self.best, &mut self.best_class);
-                        line.iter_mut().zip(&self.best_class).for_each(|(to, &class)| *to = class as u8);
+        let Self { rows, columns, winners, rivals, best, best_class, .. } = self;
+        let width = columns.len();
+        for row in rows.cells() {
+            for column in columns.cells() {
+                find_rivals(logits, winners, [row.low, row.high].map(|y| [column.low, column.high].map(|x| y * w + x)), rivals);
+                for y in row.pixels() {
+                    let line = &mut map[y * width..][column.pixels()];
+                    if let [only] = rivals[..] {
+                        line.fill(only);
+                        continue;
                     }
+                    let ends = |class: u8| {
+                        let at = |x: usize| interpolate(rows.weights()[y], [row.low, row.high].map(|y| logits[(usize::from(class) * h + y) * w + x]));
+                        [at(column.low), at(column.high)]
+                    };
+                    let rivals = rivals.iter().map(|&class| (class, ends(class)));
+                    largest(rivals, &columns.weights()[column.pixels()], &mut best[..line.len()], &mut best_class[..line.len()]);
+                    line.iter_mut().zip(&*best_class).for_each(|(to, &class)| *to = class as u8);
                 }
             }
         }
@@ -99,31 +103,39 @@ impl ClassMapper {
     }
 }
 
-/// A row of the target between two rows of the logits.
-#[derive(Clone, Copy)]
-struct Row {
-    low: usize,
-    high: usize,
-    /// Share of `high`.
-    weight: f32,
-}
-
-/// Best class of each pixel of one row of a cell.
-fn mixed(logits: &[f32], [classes, h, w]: [usize; 3], row: Row, columns: &Cell, weights: &[f32], best: &mut [f32], best_class: &mut [u32]) {
-    let (best, best_class) = (&mut best[..weights.len()], &mut best_class[..weights.len()]);
-    best.fill(f32::NEG_INFINITY);
-    best_class.fill(0);
-    for class in 0..classes {
-        let plane = &logits[class * h * w..][..h * w];
-        let at = |x: usize| (1.0 - row.weight) * plane[row.low * w + x] + row.weight * plane[row.high * w + x];
-        let (left, right) = (at(columns.low), at(columns.high));
-        for ((best, best_class), &weight) in best.iter_mut().zip(best_class.iter_mut()).zip(weights) {
-            let value = (1.0 - weight) * left + weight * right;
-            let better = value > *best;
-            *best = if better { value } else { *best };
-            *best_class = if better { class as u32 } else { *best_class };
+/// Classes that can be largest between four corners, in order: those that no winner of a corner exceeds at every corner.
+fn find_rivals(logits: &[f32], winners: &[u8], corners: [[usize; 2]; 2], rivals: &mut Vec<u8>) {
+    let corners = corners.as_flattened();
+    let plane = winners.len();
+    rivals.clear();
+    let first = winners[corners[0]];
+    if corners.iter().all(|&at| winners[at] == first) {
+        return rivals.push(first);
+    }
+    let value = |class: u8, at: usize| logits[usize::from(class) * plane + at];
+    for class in 0..(logits.len() / plane) as u8 {
+        let exceeded = |by: u8| corners.iter().all(|&at| value(by, at) > value(class, at));
+        if !corners.iter().any(|&at| exceeded(winners[at])) {
+            rivals.push(class);
         }
     }
+}
+
+/// Class with the largest value at each of the pixels along a line, from each class's values at both ends.
+fn largest(rivals: impl Iterator<Item = (u8, [f32; 2])>, weights: &[f32], best: &mut [f32], best_class: &mut [u32]) {
+    best.fill(f32::NEG_INFINITY);
+    for (class, ends) in rivals {
+        for ((best, best_class), &weight) in best.iter_mut().zip(best_class.iter_mut()).zip(weights) {
+            let value = interpolate(weight, ends);
+            let better = value > *best;
+            *best = if better { value } else { *best };
+            *best_class = if better { u32::from(class) } else { *best_class };
+        }
+    }
+}
+
+fn interpolate(weight: f32, [low, high]: [f32; 2]) -> f32 {
+    (1.0 - weight) * low + weight * high
 }
 
 /// Class with the largest value at each position of `[C, h, w]`; `best` is working space.
@@ -183,9 +195,8 @@ pub fn upsample(logits: &[f32], shape: [usize; 3], width_px: u32, height_px: u32
         for row in rows.cells() {
             for &weight in &rows.weights()[row.pixels()] {
                 for column in columns.cells() {
-                    let at = |x: usize| (1.0 - weight) * plane[row.low * w + x] + weight * plane[row.high * w + x];
-                    let (left, right) = (at(column.low), at(column.high));
-                    out.extend(columns.weights()[column.pixels()].iter().map(|&weight| (1.0 - weight) * left + weight * right));
+                    let ends = [column.low, column.high].map(|x| interpolate(weight, [row.low, row.high].map(|y| plane[y * w + x])));
+                    out.extend(columns.weights()[column.pixels()].iter().map(|&weight| interpolate(weight, ends)));
                 }
             }
         }

@@ -48,12 +48,12 @@ impl Legend {
         Place { font, left, panel_width_px, width: legend_width }
     }
 
-    pub(super) fn draw(&self, canvas: &mut Canvas<'_>, place: Place, map: &[u8], fps: f64) {
+    /// Draws the legend with the share of each class, from its number of pixels.
+    pub(super) fn draw(&self, canvas: &mut Canvas<'_>, place: Place, counts: &[usize; 256], fps: f64) {
         let (font, line) = (place.font, place.font.line_px());
         let pad = font.char_px() / 2;
-        let mut counts = [0usize; 256];
-        map.iter().for_each(|&id| counts[usize::from(id)] += 1);
-        let share = |class: &Class| 100.0 * counts[usize::from(class.id)] as f64 / map.len().max(1) as f64;
+        let pixels = counts.iter().sum::<usize>().max(1);
+        let share = |class: &Class| 100.0 * counts[usize::from(class.id)] as f64 / pixels as f64;
         let room = (canvas.height.saturating_sub(pad) / line).saturating_sub(2);
         let shown = self.shown(room, share);
         let lines = 2 + shown.len();

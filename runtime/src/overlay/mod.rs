@@ -31,10 +31,13 @@ pub struct Overlay {
 #[derive(Clone, Copy)]
 struct Ink {
     keep: u16,
-    add: [u16; 3],
+    /// For red, green, blue of a block of pixels, so that a block is one loop over bytes.
+    add: [u16; BLOCK_BYTES],
     border: [u8; 3],
 }
 
+/// Bytes that are coloured at once: 16 pixels.
+const BLOCK_BYTES: usize = 48;
 /// Side of the squares of the pattern over regions that the network has not seen.
 const HATCH_PX: usize = 4;
 
@@ -47,10 +50,10 @@ impl Overlay {
         let ink = |id: usize| {
             let border = classes.get(id as u8).map_or(palette_color(id as u8), |c| c.color);
             let alpha = if id == usize::from(BACKGROUND) { 0 } else { alpha };
-            Ink { keep: 256 - alpha, add: border.map(|c| u16::from(c) * alpha), border }
+            Ink { keep: 256 - alpha, add: std::array::from_fn(|i| u16::from(border[i % 3]) * alpha), border }
         };
         let mut inks: Box<[Ink; 256]> = Box::new(std::array::from_fn(ink));
-        inks[usize::from(IGNORE)] = Ink { keep: 96, add: [0; 3], border: [0; 3] };
+        inks[usize::from(IGNORE)] = Ink { keep: 96, add: [0; BLOCK_BYTES], border: [0; 3] };
         Self { inks, legend: Legend::new(classes, title), picture: Picture::default() }
     }
 
@@ -63,30 +66,64 @@ impl Overlay {
         let stride = width + place.panel_width_px;
         (self.picture.width_px, self.picture.height_px) = (stride as u32, frame.height_px);
         self.picture.rgb.resize(stride * height * 3, 0);
-        for (y, (line, ids)) in frame.rgb.chunks_exact(width * 3).zip(map.chunks_exact(width)).enumerate() {
-            let below = map.get((y + 1) * width..(y + 2) * width).unwrap_or(ids);
-            self.blend(y, line, ids, below, stride);
+        let mut counts = [0; 256];
+        let lines = self.picture.rgb.chunks_exact_mut(stride * 3).zip(frame.rgb.chunks_exact(width * 3)).zip(map.chunks_exact(width));
+        for (y, ((out, line), ids)) in lines.enumerate() {
+            let out = &mut out[..width * 3];
+            colour_line(&self.inks, y, line, ids, out, &mut counts);
+            if let Some(below) = map.get((y + 1) * width..(y + 2) * width) {
+                mark_edges(&self.inks, ids, below, out);
+            }
         }
         let mut canvas = Canvas { rgb: &mut self.picture.rgb, width: stride, height };
-        self.legend.draw(&mut canvas, place, map, fps);
+        self.legend.draw(&mut canvas, place, &counts, fps);
         &self.picture
     }
+}
 
-    /// Colours one line of the frame into the picture.
-    fn blend(&mut self, y: usize, line: &[u8], ids: &[u8], below: &[u8], stride: usize) {
-        let out = &mut self.picture.rgb[y * stride * 3..][..line.len()];
-        let right = ids[1..].iter().chain(ids.last());
-        let pixels = line.as_chunks::<3>().0.iter().zip(out.as_chunks_mut::<3>().0);
-        for ((x, (from, to)), ((&id, &right), &below)) in pixels.enumerate().zip(ids.iter().zip(right).zip(below)) {
-            let ink = &self.inks[usize::from(id)];
-            if id != right || id != below {
-                let other = if id == right { below } else { right };
-                // A line against the background has the colour of what it surrounds.
-                *to = self.inks[usize::from(if id == BACKGROUND { other } else { id })].border;
-            } else if id == IGNORE && (x / HATCH_PX + y / HATCH_PX).is_multiple_of(2) {
-                *to = *from;
-            } else {
-                *to = std::array::from_fn(|c| ((u16::from(from[c]) * ink.keep + ink.add[c]) >> 8) as u8);
+/// Colours a line of the frame, marks where classes meet in it, and counts its pixels by class.
+fn colour_line(inks: &[Ink; 256], y: usize, line: &[u8], ids: &[u8], out: &mut [u8], counts: &mut [usize; 256]) {
+    let mut start = 0;
+    for run in ids.chunk_by(|a, b| a == b) {
+        let (id, end) = (run[0], start + run.len());
+        let ink = &inks[usize::from(id)];
+        counts[usize::from(id)] += run.len();
+        let (from, to) = (&line[start * 3..end * 3], &mut out[start * 3..end * 3]);
+        ink.apply(from, to);
+        if id == IGNORE {
+            let pixels = from.as_chunks::<3>().0.iter().zip(to.as_chunks_mut::<3>().0);
+            let light = pixels.enumerate().filter(|(x, _)| ((start + x) / HATCH_PX + y / HATCH_PX).is_multiple_of(2));
+            light.for_each(|(_, (from, to))| *to = *from);
+        }
+        if let Some(&next) = ids.get(end) {
+            out[end * 3 - 3..end * 3].copy_from_slice(&edge(inks, id, next));
+        }
+        start = end;
+    }
+}
+
+/// Marks where a line and the one below it have different classes.
+fn mark_edges(inks: &[Ink; 256], ids: &[u8], below: &[u8], out: &mut [u8]) {
+    for (block, (ids, below)) in ids.chunks(64).zip(below.chunks(64)).enumerate().filter(|(_, (ids, below))| ids != below) {
+        let out = &mut out.as_chunks_mut::<3>().0[block * 64..];
+        for ((to, &id), &below) in out.iter_mut().zip(ids).zip(below).filter(|((_, id), below)| id != below) {
+            *to = edge(inks, id, below);
+        }
+    }
+}
+
+/// Colour of the line between two classes; against background it is that of what it surrounds.
+fn edge(inks: &[Ink; 256], id: u8, other: u8) -> [u8; 3] {
+    inks[usize::from(if id == BACKGROUND { other } else { id })].border
+}
+
+impl Ink {
+    /// Colours whole pixels.
+    fn apply(&self, from: &[u8], to: &mut [u8]) {
+        for (from, to) in from.chunks(BLOCK_BYTES).zip(to.chunks_mut(BLOCK_BYTES)) {
+            for ((to, &from), &add) in to.iter_mut().zip(from).zip(&self.add) {
+                // At most 255 * 256, so nothing wraps; said in this way it becomes vector code although overflow is checked.
+                *to = (u16::from(from).wrapping_mul(self.keep).wrapping_add(add) >> 8) as u8;
             }
         }
     }
