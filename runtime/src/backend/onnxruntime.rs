@@ -128,9 +128,18 @@ fn environment() -> Result<Environment> {
     }
     let (path, origin) = library_path();
     let missing = |reason: String| Error::OnnxRuntime { looked_for: format!("{} ({origin})", path.display()), reason };
-    let builder = ort::init_from(&path).map_err(|e| missing(e.to_string()))?;
+    let builder = ort::init_from(&path).map_err(|e| missing(load_reason(&e)))?;
     let environment = builder.with_name("amis").with_telemetry(false).build().map_err(|e| missing(e.message().to_owned()))?;
     Ok(slot.insert(environment).clone())
+}
+
+/// Why loading failed: the loader's own words lie behind the error.
+fn load_reason(error: &ort::LoadDynamicError) -> String {
+    let loader = match error {
+        ort::LoadDynamicError::Dlopen { error, .. } => std::error::Error::source(error),
+        _ => None,
+    };
+    loader.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// The library file, and where its name comes from.

@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const EXAMPLES: &str = "\
 Examples:
   amis-run run --bundle street-3.amis --source image:street.jpg --sink dir:overlays
-  amis-run run --bundle street-3.amis --source 'dir:JPEGImages?list=val.txt' --sink 'dir:masks?what=mask' --json
-  amis-run run --bundle street-3.amis --source 'synthetic:?frames=120' --sink video:run.avi --sink dir:overlays";
+  amis-run run --bundle street-3.amis --source 'dir:in?list=val.txt' --sink 'dir:out?what=mask'
+  amis-run run --bundle street-3.amis --source synthetic: --sink video:run.avi --sink dir:out";
 
 /// Arguments of `amis-run run`.
 #[derive(clap::Args)]
@@ -93,7 +93,6 @@ pub(crate) fn watched(options: &RunOptions) -> Result<Summary> {
         let reason = if stop.load(Ordering::Relaxed) { "it was stopped before its first frame" } else { "no frame came through" };
         return Err(Error::NoFrames { uri: options.source.clone(), reason: reason.to_owned() });
     }
-    tracing::info!("{} frames at {:.1} fps, {} dropped", summary.frames, summary.fps, summary.dropped);
     Ok(summary)
 }
 
