@@ -10,7 +10,7 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Artifact(#[from] amis_artifacts::Error),
-    /// The synthetic scene cannot be made.
+    /// A picture cannot be read, or the synthetic scene cannot be made.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Data(#[from] amis_data::Error),
@@ -26,15 +26,6 @@ pub enum Error {
         problem: String,
         /// One that works.
         example: &'static str,
-    },
-    /// A picture that cannot be read.
-    #[error("{} cannot be read as a picture: {reason}", path.display())]
-    #[diagnostic(code(amis::input::picture), help("JPEG and PNG are read; open the file with another program to see whether it is damaged"))]
-    Picture {
-        /// The file.
-        path: PathBuf,
-        /// What the decoder says.
-        reason: String,
     },
     /// A folder or list that does not name pictures.
     #[error("{}: {reason}", path.display())]

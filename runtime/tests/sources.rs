@@ -74,7 +74,7 @@ fn what_is_not_a_picture_is_an_error_that_names_the_file() {
     for bad in [&b""[..], b"not a picture", &good[..good.len() / 2]] {
         fs::write(&path, bad).unwrap();
         let error = names(&format!("image:{}", path.display())).unwrap_err();
-        assert!(matches!(error, Error::Picture { .. }) && error.to_string().contains("a.png"), "{error}");
+        assert!(matches!(error, Error::Data(_)) && error.to_string().contains("a.png"), "{error}");
     }
     assert!(refusal("image:/nonexistent/a.png").contains("/nonexistent/a.png"));
     assert!(refusal("dir:/nonexistent").contains("/nonexistent"));

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use amis_artifacts::files;
-use amis_artifacts::image_spec::MAX_FRAME_PX;
+use amis_data::images::read_rgb;
 
 use super::{Frame, Source};
 use crate::uri::Uri;
@@ -13,8 +13,6 @@ use crate::{Error, Result};
 const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
 /// Largest list file: a million long names.
 const MAX_LIST_BYTES: u64 = 64 << 20;
-/// Memory that decoding one picture may take.
-const MAX_DECODED_BYTES: u64 = 1 << 30;
 
 /// Picture files, one after the other.
 pub struct Pictures {
@@ -52,9 +50,9 @@ impl Pictures {
 impl Source for Pictures {
     fn next(&mut self, frame: &mut Frame) -> Result<bool> {
         let Some(path) = self.paths.get(self.next) else { return Ok(false) };
-        let image = read(path)?;
-        (frame.width_px, frame.height_px) = image.dimensions();
-        frame.rgb = image.into_raw();
+        let image = read_rgb(path)?;
+        (frame.width_px, frame.height_px) = (image.width_px, image.height_px);
+        frame.rgb = image.rgb;
         frame.index = self.next as u64;
         frame.name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         frame.captured = Instant::now();
@@ -65,19 +63,6 @@ impl Source for Pictures {
     fn frames(&self) -> Option<u64> {
         Some(self.paths.len() as u64)
     }
-}
-
-/// Decodes a JPEG or PNG file, whatever its ending, as RGB.
-fn read(path: &Path) -> Result<image::RgbImage> {
-    let wrong = |reason: String| Error::Picture { path: path.into(), reason };
-    let io = |source| amis_artifacts::Error::Io { action: "read", path: path.into(), source };
-    let mut reader = image::ImageReader::open(path).map_err(io)?.with_guessed_format().map_err(io)?;
-    let mut limits = image::Limits::default();
-    limits.max_image_width = Some(MAX_FRAME_PX);
-    limits.max_image_height = Some(MAX_FRAME_PX);
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
-    reader.limits(limits);
-    Ok(reader.decode().map_err(|e| wrong(e.to_string()))?.into_rgb8())
 }
 
 /// The pictures of a folder by name without ending, sorted: results are named so, and two of one name would overwrite each other.
