@@ -1,12 +1,14 @@
 //! ONNX models: the messages of the format and their reader and writer.
 
 mod proto;
+mod sharding;
 
 use std::path::Path;
 
 use prost::Message;
 
 pub use proto::*;
+pub use sharding::*;
 
 use crate::{Error, Result, files};
 
