@@ -75,7 +75,8 @@ impl Chart {
             return 0.1..1.0;
         }
         let low = low.floor();
-        10f64.powf(low)..10f64.powf(high.ceil().max(low + 1.0))
+        // A hair wider, or rounding in the axis takes away the label at its end.
+        10f64.powf(low - 1e-6)..10f64.powf(high.ceil().max(low + 1.0) + 1e-6)
     }
 
     /// From 0 to the last point, with room for the rings.
@@ -91,7 +92,8 @@ impl Chart {
     {
         let text = |e: DrawingAreaErrorKind<_>| format!("{e:?}");
         let font = ("sans-serif", TEXT_SIZE).into_font().color(&TEXT);
-        let mut chart = ChartBuilder::on(root).margin(6).x_label_area_size(44).y_label_area_size(58).build_cartesian_2d(self.x_range(), y).map_err(text)?;
+        let mut chart =
+            ChartBuilder::on(root).margin(6).margin_top(12).x_label_area_size(44).y_label_area_size(58).build_cartesian_2d(self.x_range(), y).map_err(text)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
@@ -120,12 +122,12 @@ impl Chart {
 
 fn power_of_ten(value: &f64) -> String {
     let exponent = value.log10();
-    if (exponent - exponent.round()).abs() > 1e-6 {
+    if (exponent - exponent.round()).abs() > 1e-3 {
         String::new()
     } else if (-3.0..=3.0).contains(&exponent.round()) {
         format!("{}", 10f64.powf(exponent.round()))
     } else {
-        format!("1e{exponent:.0}")
+        format!("1e{:.0}", exponent.round())
     }
 }
 

@@ -64,7 +64,7 @@ fn losses(run: &RunData, step: usize) -> Chart {
 fn validation(runs: &[RunData], step: usize) -> Chart {
     let series = |(color, run): (usize, &RunData)| {
         let points = validation_points(run, step);
-        let kept = points.iter().filter(|p| p.2).next_back().map(|p| (p.0, p.1));
+        let kept = points.iter().rfind(|p| p.2).map(|p| (p.0, p.1));
         Series { name: run.name.clone(), color, points: points.iter().map(|p| (p.0, p.1)).collect(), ringed: kept }
     };
     let series = runs.iter().enumerate().map(series).filter(|s| !s.points.is_empty()).collect();

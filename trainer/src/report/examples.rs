@@ -70,7 +70,7 @@ pub(super) fn make(runs: &[RunData]) -> Result<Examples> {
     Ok(Examples { names: samples.into_iter().map(|s| s.name).collect(), columns, any_ignored, missing: None })
 }
 
-/// Images that together show as many classes as possible, whatever the networks make of them.
+/// Images that together show many classes, whatever the networks make of them.
 fn choose(run: &RunData, step: usize) -> Result<Vec<Sample>> {
     let data = &run.config.data;
     let folder = VocFolder::open(&data.root, &data.labels)?;
@@ -79,8 +79,7 @@ fn choose(run: &RunData, step: usize) -> Result<Vec<Sample>> {
     let every = names.len().div_ceil(CANDIDATES);
     let candidates: Vec<&String> = names.iter().step_by(every).collect();
     let seen = candidates.iter().map(|name| Ok(classes_seen(&amis_data::labels::read(&folder.label_path(name))?, &mapping))).collect::<Result<Vec<_>>>()?;
-    let mut chosen = most_telling(&seen, run.classes.len());
-    chosen.sort_unstable();
+    let chosen = most_telling(&seen, run.classes.len());
     let sample = |&index: &usize| {
         let (image, mut labels) = folder.read_pair(candidates[index])?;
         labels.values.iter_mut().for_each(|v| *v = mapping[usize::from(*v)]);
@@ -107,14 +106,15 @@ fn classes_seen(labels: &LabelMap, mapping: &Mapping) -> Vec<usize> {
     (1..usize::from(IGNORE)).filter(|&class| counts[class] >= least).collect()
 }
 
-/// Greedy cover: each choice is the image whose classes were shown least so far.
+/// One image from each part of the list, because neighbours are often frames of one video: the one whose classes were shown least so far.
 fn most_telling(seen: &[Vec<usize>], classes: usize) -> Vec<usize> {
     let mut times = vec![0; classes];
-    let mut chosen: Vec<usize> = Vec::new();
-    while chosen.len() < SHOWN.min(seen.len()) {
+    let mut chosen = Vec::new();
+    for part in 0..SHOWN {
         let gain = |index: &usize| seen[*index].iter().map(|&class| 0.25f64.powi(times[class])).sum::<f64>();
-        let left = (0..seen.len()).filter(|i| !chosen.contains(i));
-        let Some(best) = left.max_by(|a, b| gain(a).total_cmp(&gain(b)).then(b.cmp(a))) else { break };
+        let mut indices = part * seen.len() / SHOWN..(part + 1) * seen.len() / SHOWN;
+        let Some(first) = indices.next() else { continue };
+        let best = indices.fold(first, |best, index| if gain(&index) > gain(&best) { index } else { best });
         seen[best].iter().for_each(|&class| times[class] += 1);
         chosen.push(best);
     }
@@ -163,10 +163,10 @@ impl Examples {
             @if let Some(reason) = &self.missing {
                 p.quiet { (reason) }
             } @else {
-                p.quiet { "Validation images, chosen so that together they show as many classes as possible." }
+                p.quiet { "Validation images from all parts of the list, chosen so that together they show many classes." }
                 ul.legend {
                     @for class in classes.iter() { li { (super::figures::chip(class.color)) (class.name) } }
-                    @if self.any_ignored { li { (super::figures::chip(amis_artifacts::classes::palette_color(IGNORE))) "not labelled" } }
+                    @if self.any_ignored { li { (super::figures::chip(amis_artifacts::classes::palette_color(IGNORE))) "ignored" } }
                 }
                 @for (row, name) in self.names.iter().enumerate() {
                     div.examples style={ "--columns:" (self.columns.len()) } {
@@ -192,12 +192,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_chosen_images_show_every_class_before_one_twice() {
-        let seen = [vec![1, 2], vec![1, 2], vec![3], vec![1], vec![1, 4, 2]];
-        let mut chosen = most_telling(&seen, 5);
-        assert_eq!(chosen[..2], [4, 2], "most classes first, then the one that is missing");
-        chosen.sort_unstable();
-        assert_eq!(chosen.len(), SHOWN);
+    fn the_chosen_images_lie_apart_and_show_what_was_not_shown() {
+        let seen = [vec![1], vec![1, 2], vec![1, 2], vec![3], vec![1, 2, 3], vec![4], vec![], vec![1]];
+        assert_eq!(most_telling(&seen, 5), [1, 3, 5, 7]);
+        assert_eq!(most_telling(&seen[..2], 5), [0, 1]);
         assert!(most_telling(&[], 5).is_empty());
     }
 

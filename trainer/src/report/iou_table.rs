@@ -75,7 +75,7 @@ fn mean_rows(runs: &[RunData], title: &str, reading: fn(&MeanIou) -> Option<f64>
                         @let values: Vec<Option<f64>> = (0..steps).map(|s| run.step(s).and_then(|f| reading(mean(&f.metrics)))).collect();
                         @for (step, value) in values.iter().enumerate() { (value_cell(*value, step == 0)) }
                         // Only the old classes are the same after every step, so only their means can be subtracted.
-                        @if same_classes { (change_cell(mean_change(&values))) } @else { td {} }
+                        @if same_classes { (change_cell(run.last().and_then(|f| mean_change(&values, f.metrics.step)))) } @else { td {} }
                     }
                 }
             }
@@ -83,10 +83,10 @@ fn mean_rows(runs: &[RunData], title: &str, reading: fn(&MeanIou) -> Option<f64>
     }
 }
 
-/// Last value minus that of step 0, if there is a later one.
-fn mean_change(values: &[Option<f64>]) -> Option<f64> {
-    let last = values.iter().skip(1).flatten().next_back()?;
-    Some(last - values.first().copied().flatten()?)
+/// Value after the last finished step minus that after step 0, if there is a later one.
+fn mean_change(values: &[Option<f64>], last: usize) -> Option<f64> {
+    let at = |step: usize| values.get(step).copied().flatten();
+    if last > 0 { Some(at(last)? - at(0)?) } else { None }
 }
 
 fn value_cell(iou: Option<f64>, first: bool) -> Markup {
@@ -105,9 +105,9 @@ mod tests {
 
     #[test]
     fn the_change_of_a_mean_needs_a_later_step() {
-        assert_eq!(mean_change(&[Some(0.5)]), None);
-        assert_eq!(mean_change(&[Some(0.5), None]), None);
-        assert_eq!(mean_change(&[Some(0.5), Some(0.25), None]), Some(-0.25));
-        assert_eq!(mean_change(&[None, Some(0.25)]), None);
+        assert_eq!(mean_change(&[Some(0.5), None], 0), None);
+        assert_eq!(mean_change(&[Some(0.5), Some(0.25), None], 1), Some(-0.25));
+        assert_eq!(mean_change(&[Some(0.5), Some(0.25), None], 2), None, "no older value stands in for the last one");
+        assert_eq!(mean_change(&[None, Some(0.25)], 1), None);
     }
 }
