@@ -40,7 +40,9 @@ pub enum Error {
     #[error("step {step} cannot start from {}: {reason}", parent.display())]
     #[diagnostic(
         code(amis::input::parent),
-        help("an incremental step needs the checkpoint of the step before, with the same classes and network; train that step first, or name the base with train.base_checkpoint")
+        help(
+            "an incremental step needs the checkpoint of the step before, with the same classes and network; train that step first, or name the base with train.base_checkpoint"
+        )
     )]
     Parent {
         /// Step that was to be trained.

@@ -59,7 +59,5 @@ fn orthogonality_equals_the_reference() {
 fn published_pooling_equals_the_reference() {
     let golden = Golden::read("losses.safetensors");
     let old = golden.get("amd_published.prev").squeeze_dim(1);
-    check(&golden, "amd_published", &golden.get("amd_published.in"), |x| {
-        pooling::published_pooling(&x.squeeze_dim(1), &old) * (6.0f64 / 2.0).sqrt()
-    });
+    check(&golden, "amd_published", &golden.get("amd_published.in"), |x| pooling::published_pooling(&x.squeeze_dim(1), &old) * (6.0f64 / 2.0).sqrt());
 }

@@ -106,7 +106,8 @@ fn resolve(raw: RawConfig) -> std::result::Result<Config, String> {
 /// Applies `a.b=value`; the value is TOML, or a string where it does not parse as such.
 fn set(table: &mut Table, setting: &str) -> std::result::Result<(), String> {
     let (key, value) = setting.split_once('=').ok_or_else(|| format!("--set {setting}: expected key=value"))?;
-    let value = toml::from_str::<Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value")).unwrap_or_else(|| Value::String(value.to_owned()));
+    let value =
+        toml::from_str::<Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value")).unwrap_or_else(|| Value::String(value.to_owned()));
     let mut parts: Vec<&str> = key.trim().split('.').collect();
     let last = parts.pop().unwrap_or_default();
     let mut place = table;

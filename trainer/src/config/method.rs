@@ -67,9 +67,7 @@ impl Method {
         };
         match preset {
             Preset::Amis => amis,
-            Preset::Mbs => {
-                Self { moved: Moved::Background, boundary_weight: 0.0, class_embedding_weight: 0.0, pooling: Pooling::Off, ..amis }
-            }
+            Preset::Mbs => Self { moved: Moved::Background, boundary_weight: 0.0, class_embedding_weight: 0.0, pooling: Pooling::Off, ..amis },
             Preset::Finetune => Self {
                 pseudo_threshold: 1.1,
                 ignore_doubt: false,

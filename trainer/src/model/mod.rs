@@ -8,8 +8,8 @@ mod layers;
 mod params;
 mod segmenter;
 
+pub(crate) use init::add_group;
 pub use init::initial_weights;
 pub use params::Params;
 pub(crate) use params::to_host;
-pub(crate) use init::add_group;
 pub use segmenter::{Mode, Output, Segmenter};

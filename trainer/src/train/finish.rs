@@ -22,7 +22,9 @@ const EVAL_CACHE_BYTES: usize = 512 << 20;
 /// # Errors
 /// A checkpoint that is damaged, or was made with another parent.
 pub(super) fn find(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) -> Result<Option<Checkpoint>> {
-    if step == 0 && let Some(base) = &run.config.train.base_checkpoint {
+    if step == 0
+        && let Some(base) = &run.config.train.base_checkpoint
+    {
         return Ok(Some(Checkpoint::open(base)?));
     }
     let dir = run.dir.join(format!("step-{step}"));

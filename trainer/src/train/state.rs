@@ -68,7 +68,8 @@ pub(super) fn load(dir: &Path, step: usize) -> Result<Option<State>> {
     if found != manifest.tensors_sha256 {
         return Err(amis_artifacts::Error::Hash { path: tensors, found, expected: manifest.tensors_sha256 }.into());
     }
-    let mut state = State { step, iteration: manifest.iteration, best_miou: manifest.best_miou, model: Weights::new(), optimizer: Weights::new(), best: Weights::new() };
+    let mut state =
+        State { step, iteration: manifest.iteration, best_miou: manifest.best_miou, model: Weights::new(), optimizer: Weights::new(), best: Weights::new() };
     for (name, tensor) in weights::parse(&bytes, &tensors)? {
         let (part, name) = name.split_once('/').unwrap_or(("", &name));
         let target = match part {
