@@ -46,11 +46,11 @@ check: setup ## formatting, lints, documentation, licences of the dependencies
 	cargo clippy $(cargo_flags) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc $(cargo_flags) --no-deps
 
-# The tests of the road start the real programs, which `cargo test` alone does not build.
-test: build ## all tests, the demo among them
+# The test of the road starts the real programs; cargo builds them with the tests, since their packages have integration tests.
+test: setup ## all tests, the demo among them
 	cargo test $(cargo_flags)
 
-test-slow: build ## the tests that are too slow for every change
+test-slow: setup ## the tests that are too slow for every change
 	cargo test $(cargo_flags) -- --ignored
 
 bench: build ## benchmarks

@@ -8,12 +8,13 @@ use tch::{Kind, Reduction, Tensor};
 /// With `weights` `[B, H, W]` the mean divides by the sum of the weights of those pixels.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, weights: Option<&Tensor>) -> Tensor {
     let per_pixel = logits.log_softmax(1, None::<Kind>).nll_loss2d(labels, None::<Tensor>, Reduction::None, i64::from(IGNORE));
-    let counted = labels.not_equal(i64::from(IGNORE)).to_kind(Kind::Float);
+    let kind = logits.kind();
+    let counted = labels.not_equal(i64::from(IGNORE)).to_kind(kind);
     let weights = match weights {
         Some(weights) => weights * counted,
         None => counted,
     };
-    (per_pixel * &weights).sum(Kind::Float) / weights.sum(Kind::Float).clamp_min(1.0)
+    (per_pixel * &weights).sum(kind) / weights.sum(kind).clamp_min(1.0)
 }
 
 /// `1 + extra` at pixels within `radius_px` of a border between background and a class in labels `[B, H, W]`, else 1.

@@ -36,13 +36,13 @@ pub fn grid_pooling(new: &Tensor, old: &Tensor, score: &Tensor) -> Tensor {
                 let cut = |t: &Tensor| t.narrow(2, y, height).narrow(3, x, width);
                 let (values, weight) = (cut(&difference), cut(&score));
                 for side in [3, 2] {
-                    let mean = |t: &Tensor| t.mean_dim([side].as_slice(), false, Kind::Float);
+                    let mean = |t: &Tensor| t.mean_dim([side].as_slice(), false, None::<Kind>);
                     strips.push((mean(&values) * mean(&weight) / share).flatten(1, -1));
                 }
             }
         }
     }
-    frobenius(&Tensor::cat(&strips, 1)).mean(Kind::Float)
+    frobenius(&Tensor::cat(&strips, 1)).mean(None::<Kind>)
 }
 
 /// Published form. Patch features `[B, N, D]` of one sample after the other; the sum over samples of factor times norm, over the batch size.
@@ -82,7 +82,7 @@ fn regions(side: i64, parts: i64) -> impl Iterator<Item = (i64, i64)> {
 
 /// Euclidean norm of each row `[B, n]`, with a gradient of 0 where it is 0.
 fn frobenius(rows: &Tensor) -> Tensor {
-    let squares = rows.square().sum_dim_intlist([1].as_slice(), false, Kind::Float);
+    let squares = rows.square().sum_dim_intlist([1].as_slice(), false, None::<Kind>);
     let zero = squares.eq(0.0);
     squares.masked_fill(&zero, 1.0).sqrt().masked_fill(&zero, 0.0)
 }
