@@ -22,7 +22,7 @@ cargo_flags := --release --locked --workspace
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build demo check test test-slow bench clean
+.PHONY: help setup env build demo check test clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,12 +49,6 @@ check: setup ## formatting, lints, documentation, licences of the dependencies
 # The test of the road starts the real programs; cargo builds them with the tests, since their packages have integration tests.
 test: setup ## all tests, the demo among them
 	cargo test $(cargo_flags)
-
-test-slow: setup ## the tests that are too slow for every change
-	cargo test $(cargo_flags) -- --ignored
-
-bench: build ## benchmarks
-	cargo bench --locked --workspace
 
 clean: ## removes what was built and demo-out/, keeps what set-up made
 	cargo clean

@@ -76,7 +76,7 @@ missing_packages() {
 check_system() {
     local packages
     [ "$(uname -sm)" = "Linux x86_64" ] || missing "an x86-64 Linux (this is $(uname -sm))" \
-        "train and export on a workstation; a Jetson builds the runtime alone, see docs/runtime.md"
+        "train and export on a workstation; a Jetson builds the runtime alone, see docs/untested.md"
     packages="$(missing_packages | tr '\n' ' ')"
     packages="${packages% }"
     [ -n "$packages" ] || return 0

@@ -192,7 +192,8 @@ fn read(path: &Path, mut keep: impl FnMut(&GraphEntry, &[u8]) -> Result<()>, unt
     let mut archive = tar::Archive::new(decoder.take(MAX_BUNDLE_BYTES + (1 << 20)));
     let mut manifest: Option<BundleManifest> = None;
     let mut seen = BTreeSet::new();
-    for entry in archive.entries().map_err(|e| wrong(e.to_string()))? {
+    // Raw: long-name and PAX entries would be read whole before anyone looks at their type.
+    for entry in archive.entries().map_err(|e| wrong(e.to_string()))?.raw(true) {
         let mut entry = entry.map_err(|e| wrong(e.to_string()))?;
         if entry.header().entry_type() != tar::EntryType::Regular {
             return Err(wrong(format!("an entry of type {:?}, only files are allowed", entry.header().entry_type())));

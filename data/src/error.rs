@@ -60,10 +60,7 @@ pub enum Error {
     },
     /// A label map whose values are no class ids.
     #[error("label map {} is {found}, expected a palette or grey PNG of at most 8 bits whose values are class ids", path.display())]
-    #[diagnostic(
-        code(amis::input::label_format),
-        help("map each colour to its class id and save as an 8-bit grey or palette PNG; `amis-train import-labels` does that")
-    )]
+    #[diagnostic(code(amis::input::label_format), help("map each colour to its class id and save as an 8-bit grey or palette PNG"))]
     LabelFormat {
         /// The file.
         path: PathBuf,

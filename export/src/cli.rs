@@ -18,7 +18,12 @@ use tracing_subscriber::EnvFilter;
 
 /// Turns a checkpoint into an ONNX graph, verifies it, builds TensorRT engines and packs bundles.
 #[derive(Debug, Parser)]
-#[command(name = "amis-export", version, max_term_width = 120)]
+#[command(
+    name = "amis-export",
+    version,
+    max_term_width = 120,
+    after_help = "Examples:\n  amis-export onnx --checkpoint runs/yard/step-2 --out yard.onnx\n  amis-export verify --checkpoint runs/yard/step-2 --onnx yard.onnx\n  amis-export bundle --checkpoint runs/yard/step-2 --graph cpu:fp32:yard.onnx --name yard --version 3"
+)]
 struct Cli {
     /// Prints the result as JSON on stdout; without it the result is text.
     #[arg(long, global = true)]

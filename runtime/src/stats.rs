@@ -27,19 +27,6 @@ impl Times {
         self.0.saturating_record((time.as_micros() as u64).min(MAX_US));
     }
 
-    /// Runs `work` and counts how long it took.
-    pub fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = work();
-        self.add(start.elapsed());
-        result
-    }
-
-    /// Forgets everything, after warm-up.
-    pub fn reset(&mut self) {
-        self.0.reset();
-    }
-
     /// Its percentiles.
     pub fn summary(&self) -> Percentiles {
         let ms = |us: u64| us as f64 / 1000.0;

@@ -74,16 +74,20 @@ fn export(programs: &mut Programs, out: &Path, step: usize) -> Result<Verificati
     part("amis-export verify", &found)
 }
 
+/// Left in a demo's folder; holds the configuration that it was started with.
+const MARKER: &str = ".amis-demo";
+
 /// Makes the folder ready: an interrupted demo of the same configuration goes on, a finished or older one is replaced, anything else is left alone.
 fn claim(out: &Path) -> Result<()> {
-    let config = out.join("demo.toml");
+    let marker = out.join(MARKER);
     let is_empty = fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
-    if !is_empty && !config.is_file() {
+    if !is_empty && !marker.is_file() {
         return Err(Error::FolderInUse { path: out.into() });
     }
-    let same = fs::read(&config).is_ok_and(|found| found == CONFIG.as_bytes());
+    let same = fs::read(&marker).is_ok_and(|found| found == CONFIG.as_bytes());
     if !is_empty && (!same || out.join("summary.json").exists()) {
         fs::remove_dir_all(out).map_err(|source| amis_artifacts::Error::Io { action: "replace", path: out.into(), source })?;
     }
-    Ok(files::write_atomic(&config, CONFIG.as_bytes())?)
+    files::write_atomic(&marker, CONFIG.as_bytes())?;
+    Ok(files::write_atomic(&out.join("demo.toml"), CONFIG.as_bytes())?)
 }

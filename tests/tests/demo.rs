@@ -24,6 +24,14 @@ fn the_whole_road_works_and_amis_keeps_what_finetuning_forgets() {
     check_outputs(&out, summary.steps.len());
 }
 
+#[test]
+fn a_folder_that_holds_no_demo_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("demo.toml"), "mine").unwrap();
+    assert!(demo::run(folder.path()).unwrap_err().to_string().contains("holds no demo"));
+    assert_eq!(fs::read(folder.path().join("demo.toml")).unwrap(), b"mine");
+}
+
 /// Everything that the README promises lies there and is what it says.
 fn check_outputs(out: &Path, steps: usize) {
     for step in 0..steps {

@@ -54,7 +54,7 @@ pub enum Error {
     },
     /// A step without images.
     #[error("step {step} has no training images in {list}")]
-    #[diagnostic(code(amis::input::no_images), help("check data.lists or the classes of the step; amis-train doctor shows the counts of every step"))]
+    #[diagnostic(code(amis::input::no_images), help("check task.images or the classes of the step; amis-train doctor shows the counts of every step"))]
     NoImages {
         /// The step.
         step: usize,

@@ -14,7 +14,7 @@ use rand_pcg::Pcg64;
 
 /// All tensors of `segmenter_forward.safetensors` (see the README beside it).
 pub(crate) fn golden_tensors() -> Weights {
-    weights::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/segmenter_forward.safetensors")).unwrap()
+    weights::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/golden/segmenter_forward.safetensors")).unwrap()
 }
 
 /// The reference network as a checkpoint whose samples are the golden inputs and logits.

@@ -122,7 +122,7 @@ impl Ink {
     fn apply(&self, from: &[u8], to: &mut [u8]) {
         for (from, to) in from.chunks(BLOCK_BYTES).zip(to.chunks_mut(BLOCK_BYTES)) {
             for ((to, &from), &add) in to.iter_mut().zip(from).zip(&self.add) {
-                // At most 255 * 256, so nothing wraps; said in this way it becomes vector code although overflow is checked.
+                // At most 255 * 256, so nothing wraps; said in this way it becomes vector code in every profile.
                 *to = (u16::from(from).wrapping_mul(self.keep).wrapping_add(add) >> 8) as u8;
             }
         }

@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// Largest configuration file, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
+/// Most epochs of a step: far above any use, and safe to multiply.
+const MAX_EPOCHS: usize = 1_000_000;
+
 /// The file as it stands; `gab` and `method` are completed by the preset.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +68,11 @@ impl Config {
         positive("train.batch", self.train.batch)?;
         positive("train.base.epochs", self.train.base.epochs)?;
         positive("train.increment.epochs", self.train.increment.epochs)?;
+        for (key, epochs) in [("train.base.epochs", self.train.base.epochs), ("train.increment.epochs", self.train.increment.epochs)] {
+            if epochs > MAX_EPOCHS {
+                return Err(format!("{key} is {epochs}, expected at most {MAX_EPOCHS}"));
+            }
+        }
         positive("train.eval_every", self.train.eval_every)?;
         positive("train.workers", self.train.workers)?;
         if self.image.crop_px == 0 || self.image.crop_px > 4096 || !self.image.crop_px.is_multiple_of(self.model.patch_px) {
@@ -77,6 +85,15 @@ impl Config {
         }
         if !(1..=64).contains(&self.method.boundary_px) {
             return Err(format!("method.boundary_px is {}, expected 1 to 64", self.method.boundary_px));
+        }
+        let factors = [("pod_factor", self.method.pod_factor), ("pseudo_threshold", self.method.pseudo_threshold)];
+        for (key, value) in self.method.weights().into_iter().chain(factors) {
+            if !(0.0..=1e6).contains(&value) {
+                return Err(format!("method.{key} is {value}, expected a number from 0 to 1e6"));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.optimizer.weight_decay) {
+            return Err(format!("optimizer.weight_decay is {}, expected a number from 0 to 1", self.optimizer.weight_decay));
         }
         if self.task.steps.is_empty() || self.task.steps.iter().any(Vec::is_empty) {
             return Err("task.steps needs at least one step, and every step at least one class".into());
@@ -134,7 +151,8 @@ mod tests {
         let amis = load(&[]).unwrap();
         assert!(amis.model.gab);
         let finetune = load(&["train.preset=finetune"]).unwrap();
-        assert!(!finetune.model.gab && !finetune.method.needs_old_model());
+        assert!(!finetune.model.gab && !finetune.method.is_more_than_finetuning());
+        assert!(load(&["train.preset=finetune", "method.boundary_weight=0.5"]).unwrap().method.is_more_than_finetuning());
         let mixed = load(&["train.preset=mbs", "method.pod_factor=0.5", "model.gab=true", "data.root=some/where"]).unwrap();
         assert!(mixed.model.gab && mixed.method.pod_factor == 0.5 && mixed.data.root == Path::new("some/where"));
     }
@@ -146,6 +164,8 @@ mod tests {
         assert!(message("method.nothing=3").contains("nothing"));
         assert!(message("train.batch=0").contains("train.batch is 0"));
         assert!(message("image.crop_px=7").contains("image.crop_px is 7"));
+        assert!(message("method.distill_weight=-1").contains("method.distill_weight is -1"));
+        assert!(message("optimizer.weight_decay=nan").contains("optimizer.weight_decay is NaN"));
         assert!(message("train").contains("expected key=value"));
         assert!(message("train.batch.x=1").contains("batch is a value"));
     }

@@ -84,12 +84,23 @@ impl Method {
         }
     }
 
-    /// Whether any term looks at the old model.
-    pub fn needs_old_model(&self) -> bool {
-        self.pseudo_threshold <= 1.0
-            || self.ignore_doubt
-            || [self.distill_weight, self.patch_weight, self.class_weight, self.class_embedding_weight].iter().any(|&w| w != 0.0)
-            || self.pooling != Pooling::Off
+    /// Whether any term besides the plain cross-entropy takes part.
+    pub fn is_more_than_finetuning(&self) -> bool {
+        self.pseudo_threshold <= 1.0 || self.ignore_doubt || self.weights().iter().any(|(_, w)| *w != 0.0) || self.pooling != Pooling::Off
+    }
+}
+
+impl Method {
+    /// The weights of the terms, by key.
+    pub(super) fn weights(&self) -> [(&'static str, f64); 6] {
+        [
+            ("distill_weight", self.distill_weight),
+            ("orthogonality_weight", self.orthogonality_weight),
+            ("boundary_weight", self.boundary_weight),
+            ("patch_weight", self.patch_weight),
+            ("class_weight", self.class_weight),
+            ("class_embedding_weight", self.class_embedding_weight),
+        ]
     }
 }
 

@@ -1,12 +1,15 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use amis_artifacts::Error as ArtifactError;
+use amis_artifacts::{Error as ArtifactError, files};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+
+/// Largest log that is read, in bytes: about a million lines.
+const MAX_LOG_BYTES: u64 = 1 << 30;
 
 /// One line of `log.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,7 +55,12 @@ impl Log {
     pub(super) fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("log.jsonl");
         let file = OpenOptions::new().create(true).append(true).open(&path);
-        let file = file.map_err(|source| ArtifactError::Io { action: "write", path: path.clone(), source })?;
+        let io = |source| ArtifactError::Io { action: "write", path: path.clone(), source };
+        let mut file = file.map_err(io)?;
+        // A line that a crash cut short must not swallow the next one.
+        if file.metadata().map_err(io)?.len() > 0 {
+            file.write_all(b"\n").map_err(io)?;
+        }
         Ok(Self { path, file })
     }
 
@@ -65,13 +73,13 @@ impl Log {
 /// Records of a run's `log.jsonl`. Where a resumed run repeated iterations, the later line counts; a line cut by a crash is left out.
 ///
 /// # Errors
-/// The file cannot be read.
+/// The file cannot be read, or is larger than a log can be.
 pub fn read_log(dir: &Path) -> Result<Vec<LogRecord>> {
     let path = dir.join("log.jsonl");
-    let io = |source| ArtifactError::Io { action: "read", path: path.clone(), source };
+    let text = files::read_limited(&path, "training log", MAX_LOG_BYTES)?;
     let mut records: BTreeMap<(usize, usize, bool), LogRecord> = BTreeMap::new();
-    for line in BufReader::new(File::open(&path).map_err(io)?).lines() {
-        let Ok(record) = serde_json::from_str::<LogRecord>(&line.map_err(io)?) else { continue };
+    for line in text.split(|&b| b == b'\n') {
+        let Ok(record) = serde_json::from_slice::<LogRecord>(line) else { continue };
         let key = match &record {
             LogRecord::Losses { step, iteration, .. } => (*step, *iteration, false),
             LogRecord::Validation { step, iteration, .. } => (*step, *iteration, true),

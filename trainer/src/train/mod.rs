@@ -62,6 +62,7 @@ pub fn run(config: &Config, dir: &Path, stop: &AtomicBool, observer: &mut dyn Ob
     let started = std::time::Instant::now();
     let plan = Plan::new(config)?;
     claim_folder(config, dir)?;
+    tracing::info!("training on {:?}", Device::cuda_if_available());
     let run = Run { config, plan, dir, device: Device::cuda_if_available(), stop };
     let mut checkpoints: Vec<Checkpoint> = Vec::new();
     let mut steps = Vec::new();

@@ -27,7 +27,7 @@ pub(super) fn networks(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) 
     let parent = parent.ok_or_else(|| Error::Parent { step, parent: expected, reason: "no checkpoint there".into() })?;
     check_parent(run, step, parent)?;
     let mut weights = parent.weights()?;
-    let old = if config.method.needs_old_model() { Some(segmenter(&groups.without_last(), &weights, run.device, false)?) } else { None };
+    let old = if config.method.is_more_than_finetuning() { Some(segmenter(&groups.without_last(), &weights, run.device, false)?) } else { None };
     add_group(&mut weights, &groups, config.model.dim as usize, config.method.weight_transfer, config.train.seed);
     Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old })
 }

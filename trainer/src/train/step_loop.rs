@@ -100,14 +100,16 @@ impl<'a> StepLoop<'a> {
             images += batch.names.len();
             let (losses, lr) = self.update(&batch)?;
             let mut total_loss = None;
-            if iteration.is_multiple_of(LOG_EVERY) {
+            let finished = iteration + 1;
+            let validates = finished.is_multiple_of(eval_every) || finished == self.total;
+            // Before a validation too: weights after a loss that is no number are never kept.
+            if iteration.is_multiple_of(LOG_EVERY) || validates {
                 let rate = images as f64 / since.elapsed().as_secs_f64();
                 total_loss = Some(self.log_losses(iteration, lr, &losses, rate)?);
                 (since, images) = (Instant::now(), 0);
             }
-            observer.iteration(iteration + 1, total_loss);
-            let finished = iteration + 1;
-            if finished.is_multiple_of(eval_every) || finished == self.total {
+            observer.iteration(finished, total_loss);
+            if validates {
                 self.validate(finished, observer)?;
                 self.save(finished)?;
             }
