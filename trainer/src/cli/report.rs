@@ -16,7 +16,7 @@ pub(super) struct Report {
     /// Folders of runs of the same task, to show beside it.
     #[arg(long, value_name = "RUN", num_args = 1..)]
     compare: Vec<PathBuf>,
-    /// Page to write. [default: <RUN>/report.html]
+    /// Page to write. [default: report.html in RUN]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

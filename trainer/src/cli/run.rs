@@ -22,7 +22,7 @@ pub(super) struct Run {
     /// Override a key, for example train.preset=mbs. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Folder for checkpoints and logs. [default: runs/<name of the configuration>]
+    /// Folder for checkpoints and logs. [default: runs/NAME of the configuration]
     #[arg(long)]
     out: Option<PathBuf>,
 }
