@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 
@@ -80,13 +80,15 @@ pub enum Error {
         reason: String,
     },
     /// The labels of a data set are damaged.
-    #[error("{problems} problems in the data set at {}", root.display())]
+    #[error("{problems} problems in the data set at {}, the first: {first}", root.display())]
     #[diagnostic(code(amis::input::dataset), help("amis-train doctor lists them with file, pixel and value"))]
     Dataset {
         /// Root of the data set.
         root: PathBuf,
         /// Number of problems found.
         problems: usize,
+        /// The first of them, with its file.
+        first: String,
     },
     /// A loss that is not a number.
     #[error("step {step}, iteration {iteration}: the loss term {term} is {value}")]
@@ -110,6 +112,14 @@ pub enum Error {
         /// Iterations done in it.
         iteration: usize,
     },
+}
+
+impl Error {
+    /// The problems of a data set as one error.
+    pub fn dataset(root: &Path, report: &amis_data::doctor::Report) -> Self {
+        let first = report.problems.first().map(ToString::to_string).unwrap_or_default();
+        Self::Dataset { root: root.into(), problems: report.problem_count, first }
+    }
 }
 
 /// Result of this crate.

@@ -119,6 +119,20 @@ fn a_step_without_images_and_a_class_without_a_name_are_named() {
 }
 
 #[test]
+fn a_label_of_no_class_is_named_before_training_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = data(folder.path());
+    let names = fs::read_to_string(root.join("ImageSets/Steps/4-1-1/2.txt")).unwrap();
+    let label = root.join(format!("SegmentationClass/{}.png", names.lines().next().unwrap()));
+    let mut values = vec![1; 48 * 32];
+    values[48 + 5] = 77;
+    image::GrayImage::from_raw(48, 32, values).unwrap().save(&label).unwrap();
+    let error = run(&config(&root, &[]), &folder.path().join("run"), None).unwrap_err().to_string();
+    assert!(error.contains(&label.display().to_string()) && error.contains("77") && error.contains('5'), "{error}");
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
 fn a_folder_with_another_run_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let root = data(folder.path());

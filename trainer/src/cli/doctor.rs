@@ -1,8 +1,6 @@
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use amis_artifacts::cli::describe;
-use amis_data::doctor;
 use amis_trainer::config::Config;
 use amis_trainer::train::Plan;
 use amis_trainer::{Error, Result};
@@ -29,16 +27,15 @@ impl Doctor {
             tracing::info!("step {step}: {} images for {}", images.len(), config.task.steps[step].join(", "));
         }
         tracing::info!("validation: {} images", plan.val.len());
-        let names: BTreeSet<&String> = plan.images.iter().flatten().chain(&plan.val).collect();
-        let names: Vec<String> = names.into_iter().cloned().collect();
-        let bar = bar(names.len() as u64, "checking");
-        let report = doctor::check(&plan.folder, &names, &plan.known_values, &|done| bar.set_position(done as u64));
+        let most = plan.images.iter().map(Vec::len).sum::<usize>() + plan.val.len();
+        let bar = bar(most as u64, "checking");
+        let report = plan.check(&|done| bar.set_position(done as u64));
         bar.finish_and_clear();
         if !report.is_sound() {
             for problem in &report.problems {
                 eprintln!("{}", describe(problem));
             }
-            return Err(Error::Dataset { root: config.data.root, problems: report.problem_count });
+            return Err(Error::dataset(&config.data.root, &report));
         }
         tracing::info!("{} images and label maps are sound", report.images);
         let counts: Vec<usize> = plan.images.iter().map(Vec::len).collect();

@@ -61,6 +61,12 @@ struct Run<'a> {
 pub fn run(config: &Config, dir: &Path, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunSummary> {
     let started = std::time::Instant::now();
     let plan = Plan::new(config)?;
+    if !dir.join("config.json").exists() {
+        let report = plan.check(&|_| {});
+        if !report.is_sound() {
+            return Err(Error::dataset(&config.data.root, &report));
+        }
+    }
     claim_folder(config, dir)?;
     tracing::info!("training on {:?}", Device::cuda_if_available());
     let run = Run { config, plan, dir, device: Device::cuda_if_available(), stop };

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use amis_artifacts::checkpoint::ImageListRef;
 use amis_artifacts::classes::{ClassList, IGNORE};
@@ -6,7 +6,7 @@ use amis_artifacts::files::sha256;
 use amis_artifacts::model_spec::Groups;
 use amis_data::protocol::{DataSet, Task, select};
 use amis_data::voc::VocFolder;
-use amis_data::{class_index, label_mapping};
+use amis_data::{class_index, doctor, label_mapping};
 use serde_json::Value;
 
 use crate::config::{Config, StepImages};
@@ -44,6 +44,13 @@ impl Plan {
         let val = folder.read_list(&config.task.val)?;
         let known_values = data_classes.iter().map(|c| c.id).chain([IGNORE]).collect();
         Ok(Self { classes: ClassList::from_names(&names)?, folder, steps, known_values, images, val })
+    }
+
+    /// Reads every image and label map that the run uses, once; `progress` is called with the number done.
+    pub fn check(&self, progress: &(dyn Fn(usize) + Sync)) -> doctor::Report {
+        let names: BTreeSet<&String> = self.images.iter().flatten().chain(&self.val).collect();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        doctor::check(&self.folder, &names, &self.known_values, progress)
     }
 
     /// Class groups up to a step.
