@@ -4,7 +4,7 @@
 //! every frame of it is shown.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -66,12 +66,26 @@ impl Parts {
     /// # Errors
     /// One of them cannot be opened.
     pub fn open(options: &RunOptions) -> Result<Self> {
+        refuse_own_folder(options)?;
         let source = source::open(&options.source)?;
         let model = Model::open(&options.bundle, &options.precision, options.threads)?;
         let run = sink::Run { classes: &model.manifest().classes, fps: source.fps(), realtime: source.realtime() };
         let sinks = options.sinks.iter().map(|name| sink::open(name, &run)).collect::<Result<_>>()?;
         Ok(Self { source, model, sinks })
     }
+}
+
+/// Overlays carry the names of their pictures: written into the pictures' folder they would replace them.
+fn refuse_own_folder(options: &RunOptions) -> Result<()> {
+    let path = |name: &str, scheme: &str| name.strip_prefix(scheme).and_then(|rest| rest.split('?').next()).map(PathBuf::from);
+    let canonical = |path: PathBuf| path.canonicalize().ok();
+    let image_folder = || path(&options.source, "image:").and_then(canonical).and_then(|p| p.parent().map(Path::to_owned));
+    let Some(pictures) = path(&options.source, "dir:").and_then(canonical).or_else(image_folder) else { return Ok(()) };
+    let is_pictures = |sink: &String| path(sink, "dir:").and_then(canonical).as_ref() == Some(&pictures);
+    if options.sinks.iter().any(is_pictures) {
+        return Err(Error::Sink { path: pictures, reason: "the source's pictures lie there and would be replaced; name another folder".into() });
+    }
+    Ok(())
 }
 
 /// Runs a bundle on a source until the source ends, `options.frames` are shown, or `stop` is set; then completes the sinks.

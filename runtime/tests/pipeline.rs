@@ -64,6 +64,17 @@ fn pictures_become_masks_of_their_own_size() {
 }
 
 #[test]
+fn overlays_never_replace_the_pictures_that_they_show() {
+    let dir = tempfile::tempdir().unwrap();
+    two_halves(&dir.path().join("a.png"), 8, 8, [220, 20, 20], [20, 20, 220]);
+    let sink = [format!("dir:{}/./?what=both", dir.path().display())];
+    for source in [format!("dir:{}", dir.path().display()), format!("image:{}", dir.path().join("a.png").display())] {
+        let error = run(&options(Path::new("none.amis"), &source, &sink)).unwrap_err();
+        assert!(error.to_string().contains("would be replaced"), "{error}");
+    }
+}
+
+#[test]
 fn the_summary_tells_what_ran_and_warmup_is_left_out() {
     if !onnxruntime_present("the_summary_tells_what_ran_and_warmup_is_left_out") {
         return;

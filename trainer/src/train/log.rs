@@ -58,7 +58,8 @@ impl Log {
         let io = |source| ArtifactError::Io { action: "write", path: path.clone(), source };
         let mut file = file.map_err(io)?;
         // A line that a crash cut short must not swallow the next one.
-        if file.metadata().map_err(io)?.len() > 0 {
+        let text = files::read_limited(&path, "training log", MAX_LOG_BYTES)?;
+        if text.last().is_some_and(|&byte| byte != b'\n') {
             file.write_all(b"\n").map_err(io)?;
         }
         Ok(Self { path, file })
