@@ -4,11 +4,11 @@
 use amis_artifacts::model_spec::{Groups, ModelSpec};
 use amis_artifacts::weights::Weights;
 use amis_trainer::config::{Method, Preset};
-use amis_trainer::loss::cross_entropy::{boundary_weights, cross_entropy};
+use amis_trainer::loss::cross_entropy::{boundary_weights, cross_entropy, pixel_weights};
 use amis_trainer::loss::distillation::{Moved, output_distillation};
 use amis_trainer::loss::pooling::grid_pooling;
-use amis_trainer::model::{Mode, Segmenter, initial_weights};
-use amis_trainer::step::{base_step, incremental_step};
+use amis_trainer::model::{Mode, Precision, Segmenter, initial_weights};
+use amis_trainer::step::{Losses, Totals, losses, targets};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use tch::{Device, Kind, Tensor};
@@ -70,19 +70,20 @@ fn boundary_weights_equal_a_search_around_every_pixel() {
 }
 
 #[test]
-fn weighted_cross_entropy_divides_by_the_sum_of_weights() {
+fn weighted_cross_entropy_is_a_sum_over_counted_pixels() {
     let (logits, weights) = (random(&[1, 3, 2, 2], 1), Tensor::from_slice(&[1.0f64, 1.5, 1.0, 1.5]).view([1, 2, 2]));
     let labels = Tensor::from_slice(&[0i64, 2, 255, 1]).view([1, 2, 2]);
     let (l, w) = (values(&logits), values(&weights));
-    let (mut sum, mut total) = (0.0, 0.0);
+    let mut sum = 0.0;
     for (pixel, class) in [(0, 0), (1, 2), (3, 1)] {
         let at = |c: usize| l[c * 4 + pixel];
         let normalizer = (0..3).map(|c| at(c).exp()).sum::<f64>().ln();
         sum += w[pixel] * (normalizer - at(class));
-        total += w[pixel];
     }
-    let loss = cross_entropy(&logits.to_kind(Kind::Float), &labels, Some(&weights.to_kind(Kind::Float)));
-    assert!((loss.double_value(&[]) - sum / total).abs() < 1e-6);
+    let loss = cross_entropy(&log_softmax(&logits), &labels, &weights).double_value(&[]);
+    assert!((loss - sum).abs() < 1e-9, "{loss} instead of {sum}");
+    assert_eq!(values(&pixel_weights(&labels, 1, 0.0)), [1.0, 1.0, 0.0, 1.0]);
+    assert_eq!(values(&pixel_weights(&labels, 1, 0.5)), [1.5, 1.5, 0.0, 1.0]);
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn with_all_mass_moved_the_target_at_labelled_pixels_is_the_label() {
         }
     }
     let labels = Tensor::from_slice(&labels).view([1, 2, 3]);
-    let found = output_distillation(&new, &old, &labels, Moved::All).double_value(&[]);
+    let found = output_distillation(&log_softmax(&new), &old.softmax(1, None::<Kind>), &labels, Moved::All).double_value(&[]);
     assert!((found - sum / 24.0).abs() < 1e-6, "{found} instead of {}", sum / 24.0);
 }
 
@@ -135,7 +136,7 @@ fn grid_pooling_loops(new: &Tensor, old: &Tensor, score: &Tensor) -> f64 {
         }
         total += squares.sqrt();
     }
-    total / batch as f64
+    total
 }
 
 #[test]
@@ -157,8 +158,21 @@ fn gradients_of_our_terms_equal_finite_differences() {
     let (old, score) = (random(&[1, 20, 3], 9), random(&[1, 4, 5], 10).abs());
     check_gradient(&random(&[1, 20, 3], 11), |x| grid_pooling(x, &old, &score));
     let labels = Tensor::from_slice(&[0i64, 3, 255, 3, 1, 0]).view([1, 2, 3]);
-    let weights = boundary_weights(&labels, 1, 0.5).to_kind(Kind::Double);
-    check_gradient(&random(&[1, 4, 2, 3], 12), |x| cross_entropy(x, &labels, Some(&weights)));
+    let weights = pixel_weights(&labels, 1, 0.5).to_kind(Kind::Double);
+    check_gradient(&random(&[1, 4, 2, 3], 12), |x| cross_entropy(&log_softmax(x), &labels, &weights));
+    for moved in [Moved::Background, Moved::All] {
+        let old = random(&[1, 3, 2, 3], 13).softmax(1, None::<Kind>);
+        check_gradient(&random(&[1, 4, 2, 3], 12), |x| output_distillation(&log_softmax(x), &old, &labels, moved));
+    }
+}
+
+fn log_softmax(x: &Tensor) -> Tensor {
+    x.log_softmax(1, None::<Kind>)
+}
+
+fn step(new: &Segmenter, old: Option<&Segmenter>, images: &Tensor, labels: &Tensor, method: &Method) -> Losses {
+    let targets = targets(old, images, labels, method);
+    losses(new, images, &targets, &targets.totals, method, Mode::Eval)
 }
 
 fn spec(gab: bool) -> ModelSpec {
@@ -175,7 +189,7 @@ fn every_parameter_of_the_block_learns_and_the_gate_is_reported() {
     let model = segmenter(&spec, &groups, &initial_weights(&spec, &groups, [4, 4], 3), true);
     let images = random(&[2, 3, 16, 16], 13).to_kind(Kind::Float);
     let labels = Tensor::from_slice(&[0i64, 1, 2, 3]).repeat([128]).view([2, 16, 16]);
-    let losses = base_step(&model, &images, &labels, Mode::Eval);
+    let losses = step(&model, None, &images, &labels, &Method::default());
     losses.total().backward();
     let gate = losses.gate.unwrap().double_value(&[]);
     assert!(gate > 0.05 && gate < 1.0, "{gate}");
@@ -203,12 +217,62 @@ fn a_preset_has_exactly_its_terms() {
     let new = segmenter(&spec, &groups, &initial_weights(&spec, &groups, [4, 4], 1), true);
     let images = random(&[1, 3, 16, 16], 15).to_kind(Kind::Float);
     let labels = Tensor::from_slice(&[0i64, 3, 0, 255]).repeat([64]).view([1, 16, 16]);
-    let names = |preset| {
-        let losses = incremental_step(&new, &old, &images, &labels, &Method::preset(preset), Mode::Eval);
+    let names = |preset, old| {
+        let losses = step(&new, old, &images, &labels, &Method::preset(preset));
         assert!(losses.terms.iter().all(|(_, t)| t.double_value(&[]).is_finite()));
         losses.terms.iter().map(|(n, _)| *n).collect::<Vec<_>>()
     };
-    assert_eq!(names(Preset::Finetune), ["ce"]);
-    assert_eq!(names(Preset::Mbs), ["ce", "patches", "classes", "output", "orthogonality"]);
-    assert_eq!(names(Preset::Amis), ["ce", "patches", "classes", "classes_cosine", "pooling", "output", "orthogonality"]);
+    assert_eq!(names(Preset::Finetune, None), ["ce"]);
+    assert_eq!(names(Preset::Mbs, Some(&old)), ["ce", "patches", "classes", "output", "orthogonality"]);
+    assert_eq!(names(Preset::Amis, Some(&old)), ["ce", "patches", "classes", "classes_cosine", "pooling", "output", "orthogonality"]);
+}
+
+#[test]
+fn micro_batches_add_up_to_the_whole_batch() {
+    let (old_groups, groups) = (Groups(vec![1, 2]), Groups(vec![1, 2, 1]));
+    let spec = spec(true);
+    let old = segmenter(&spec, &old_groups, &initial_weights(&spec, &old_groups, [4, 4], 1), false);
+    let images = random(&[4, 3, 16, 16], 15).to_kind(Kind::Float);
+    // Samples with different numbers of ignored pixels, so that means of means differ from the mean.
+    let sample = |ignored: usize| (0..256).map(|i| if i < ignored { 255 } else { [0i64, 3, 0, 0][i % 4] }).collect::<Vec<_>>();
+    let labels = Tensor::from_slice(&[0, 100, 200, 256].map(sample).concat()).view([4, 16, 16]);
+    let method = Method { pseudo_threshold: 0.2, ..Method::preset(Preset::Amis) };
+    let gradients = |sizes: &[i64]| {
+        let new = segmenter(&spec, &groups, &initial_weights(&spec, &groups, [4, 4], 2), true);
+        let cut = |t: &Tensor| t.split_with_sizes(sizes, 0);
+        let parts: Vec<_> = cut(&images).into_iter().zip(cut(&labels)).map(|(i, l)| (targets(Some(&old), &i, &l, &method), i)).collect();
+        let totals = Totals::sum(parts.iter().map(|(t, _)| &t.totals));
+        let mut loss = 0.0;
+        for (targets, images) in &parts {
+            let total = losses(&new, images, targets, &totals, &method, Mode::Eval).total();
+            loss += total.double_value(&[]);
+            total.backward();
+        }
+        let gradients: Vec<Tensor> = new.params.iter().map(|(_, p)| p.grad().copy()).collect();
+        (loss, gradients)
+    };
+    let (whole_loss, whole) = gradients(&[4]);
+    for sizes in [[2, 2].as_slice(), &[1, 3], &[1, 1, 1, 1]] {
+        let (loss, parts) = gradients(sizes);
+        assert!((loss - whole_loss).abs() < 1e-5 * whole_loss, "{sizes:?}: {loss} instead of {whole_loss}");
+        for (a, b) in parts.iter().zip(&whole) {
+            let difference = (a - b).abs().max().double_value(&[]);
+            assert!(difference <= 1e-5 * b.abs().max().double_value(&[]).max(1e-3), "{sizes:?}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn other_precisions_stay_near_float32() {
+    let (groups, spec) = (Groups(vec![1, 2]), spec(true));
+    let weights = initial_weights(&spec, &groups, [4, 4], 3);
+    let images = random(&[2, 3, 16, 16], 14).to_kind(Kind::Float);
+    let masks = |precision| segmenter(&spec, &groups, &weights, false).in_precision(precision).forward(&images, Mode::Eval).masks;
+    let exact = masks(Precision::Fp32);
+    for (precision, tolerance) in [(Precision::Bf16, 0.05), (Precision::Fp16, 0.01)] {
+        let found = masks(precision);
+        let difference = (&found - &exact).abs().max().double_value(&[]);
+        assert_eq!(found.kind(), Kind::Float);
+        assert!(difference > 0.0 && difference < tolerance, "{precision:?} differs by {difference}");
+    }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use method::{Method, Preset};
 
+use crate::model::Precision;
 use crate::optim::{Rule, Schedule};
 
 /// A run, fully resolved: what `checkpoint.json` keeps.
@@ -123,6 +124,9 @@ pub struct TrainConfig {
     /// Checkpoint to take as base step instead of training one.
     #[serde(default)]
     pub base_checkpoint: Option<PathBuf>,
+    /// Number format of Linear layers and attention. Evaluations of finished steps compute in float32.
+    #[serde(default)]
+    pub precision: Precision,
     /// Threads that decode and augment.
     #[serde(default = "default_workers")]
     pub workers: usize,

@@ -3,18 +3,18 @@
 use amis_artifacts::classes::IGNORE;
 use tch::{Kind, Reduction, Tensor};
 
-/// Mean cross-entropy of logits `[B, C, H, W]` over the pixels of labels `[B, H, W]` that are not 255; 0 when there is none.
+/// Cross-entropy of log-probabilities `[B, C, H, W]` at labels `[B, H, W]`: the sum over all pixels that are not 255, each times its weight `[B, H, W]`.
 ///
-/// With `weights` `[B, H, W]` the mean divides by the sum of the weights of those pixels.
-pub fn cross_entropy(logits: &Tensor, labels: &Tensor, weights: Option<&Tensor>) -> Tensor {
-    let per_pixel = logits.log_softmax(1, None::<Kind>).nll_loss2d(labels, None::<Tensor>, Reduction::None, i64::from(IGNORE));
-    let kind = logits.kind();
-    let counted = labels.not_equal(i64::from(IGNORE)).to_kind(kind);
-    let weights = match weights {
-        Some(weights) => weights * counted,
-        None => counted,
-    };
-    (per_pixel * &weights).sum(kind) / weights.sum(kind).clamp_min(1.0)
+/// The mean divides by the sum of [`pixel_weights`].
+pub fn cross_entropy(log_probabilities: &Tensor, labels: &Tensor, weights: &Tensor) -> Tensor {
+    let per_pixel = log_probabilities.nll_loss2d(labels, None::<Tensor>, Reduction::None, i64::from(IGNORE));
+    (per_pixel * weights).sum(log_probabilities.kind())
+}
+
+/// What each pixel of labels `[B, H, W]` counts in the cross-entropy: 0 where the label is 255, else 1, and `1 + extra` near borders ([`boundary_weights`]).
+pub fn pixel_weights(labels: &Tensor, radius_px: i64, extra: f64) -> Tensor {
+    let counted = labels.not_equal(i64::from(IGNORE)).to_kind(Kind::Float);
+    if extra == 0.0 { counted } else { counted * boundary_weights(labels, radius_px, extra) }
 }
 
 /// `1 + extra` at pixels within `radius_px` of a border between background and a class in labels `[B, H, W]`, else 1.

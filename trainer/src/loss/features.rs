@@ -19,17 +19,18 @@ pub fn score_map(old_masks: &Tensor, labels: &Tensor) -> Tensor {
     background.masked_fill(&is_new, 0.0).masked_fill(&is_old, 1.0)
 }
 
-/// Term 7: score-weighted squared difference of patch features `[B, N, D]`, over `D` times the number of patches with a positive score; 0 when there is none.
+/// Term 7: sum over patches of the score-weighted squared difference of their features `[B, N, D]`, over `D`.
+///
+/// The mean divides by the number of patches with a positive score.
 pub fn patch_distillation(new: &Tensor, old: &Tensor, score: &Tensor) -> Tensor {
     let dim = new.size()[2];
-    let score = score.flatten(1, -1);
-    let counted = score.gt(0.0).to_kind(Kind::Float).sum(Kind::Float).clamp_min(1.0);
-    ((new - old).square() * score.unsqueeze(-1)).sum(Kind::Float) / (counted * dim as f64)
+    ((new - old).square() * score.flatten(1, -1).unsqueeze(-1)).sum(Kind::Float) / dim as f64
 }
 
-/// Term 8: mean squared difference of the old classes' features, new `[B, C, D]`, old `[B, C_old, D]`.
+/// Term 8: sum over samples of the mean squared difference of the old classes' features, new `[B, C, D]`, old `[B, C_old, D]`.
 pub fn class_distillation(new: &Tensor, old: &Tensor) -> Tensor {
-    new.slice(1, 0, old.size()[1], 1).mse_loss(old, tch::Reduction::Mean)
+    let size = old.size();
+    new.slice(1, 0, size[1], 1).mse_loss(old, tch::Reduction::Sum) / (size[1] * size[2]) as f64
 }
 
 /// Term 8, the published AMIS addition: `(1 / C_old)` times the sum over batch and old classes of `1 - cos`.

@@ -20,7 +20,7 @@ const SCALES: [i64; 3] = [1, 2, 4];
 /// Factor of all samples but the last in the published form; that of the last is a hundredth.
 const PUBLISHED_FACTOR: f64 = 0.01;
 
-/// Grid form. Patch features `[B, h * w, D]`, score `[B, h, w]`. Mean over samples of the Frobenius norm of the difference of their pooled squares.
+/// Grid form. Patch features `[B, h * w, D]`, score `[B, h, w]`. Sum over samples of the Frobenius norm of the difference of their pooled squares.
 ///
 /// The caller scales it by `pod_factor * sqrt(all / new)`.
 pub fn grid_pooling(new: &Tensor, old: &Tensor, score: &Tensor) -> Tensor {
@@ -42,10 +42,11 @@ pub fn grid_pooling(new: &Tensor, old: &Tensor, score: &Tensor) -> Tensor {
             }
         }
     }
-    frobenius(&Tensor::cat(&strips, 1)).mean(None::<Kind>)
+    frobenius(&Tensor::cat(&strips, 1)).sum(None::<Kind>)
 }
 
-/// Published form. Patch features `[B, N, D]` of one sample after the other; the sum over samples of factor times norm, over the batch size.
+/// Published form. Patch features `[B, N, D]` of one sample after the other; the sum over samples of factor times norm. "Last" is the last sample
+/// of what is given, as in the reference, where every process counts for itself.
 ///
 /// The caller scales it by `sqrt(all / new)`.
 pub fn published_pooling(new: &Tensor, old: &Tensor) -> Tensor {
@@ -69,7 +70,7 @@ pub fn published_pooling(new: &Tensor, old: &Tensor) -> Tensor {
     }
     let norms = frobenius(&Tensor::cat(&strips, 1));
     let last = norms.slice(0, batch - 1, None, 1).sum(Kind::Float) * (PUBLISHED_FACTOR / 100.0);
-    (norms.slice(0, 0, batch - 1, 1).sum(Kind::Float) * PUBLISHED_FACTOR + last) / batch as f64
+    norms.slice(0, 0, batch - 1, 1).sum(Kind::Float) * PUBLISHED_FACTOR + last
 }
 
 /// Starts and lengths of `parts` regions of a side, as adaptive pooling cuts it: they may overlap where `parts` does not divide it.

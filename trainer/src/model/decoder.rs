@@ -62,8 +62,8 @@ impl Decoder {
         Tensor::cat(&self.embeddings, 1)
     }
 
-    /// Patch tokens `[B, N, D]`. `uniform` draws numbers in 0..1 for stochastic depth; without it the network is deterministic.
-    pub(super) fn forward(&self, tokens: &Tensor, mut uniform: Option<&mut dyn FnMut() -> f64>) -> Decoded {
+    /// Patch tokens `[B, N, D]`. `uniform` draws numbers in 0..1 for stochastic depth; without it the network is deterministic. The blocks compute in `kind`.
+    pub(super) fn forward(&self, tokens: &Tensor, mut uniform: Option<&mut dyn FnMut() -> f64>, kind: Kind) -> Decoded {
         let mut x = self.proj_dec.forward(tokens);
         let mut gate = None;
         if let Some(gab) = &self.gab {
@@ -77,7 +77,7 @@ impl Decoder {
         for (i, block) in self.blocks.iter().enumerate() {
             let rate = MAX_DROP_PATH * i as f64 / last;
             let keep = uniform.as_mut().filter(|_| rate > 0.0).map(|draw| [0; 2].map(|_| keep_mask(&x, batch, rate, *draw)));
-            x = block.forward(&x, keep.as_ref());
+            x = block.forward(&x, keep.as_ref(), kind);
         }
         let x = self.norm.forward(&x);
         let patch_features = x.slice(1, 0, patches, 1).matmul(&self.proj_patch);

@@ -1,5 +1,5 @@
 use amis_artifacts::model_spec::ModelSpec;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::Params;
 use super::layers::{Block, LayerNorm};
@@ -34,15 +34,15 @@ impl Encoder {
         })
     }
 
-    /// Images `[B, 3, H, W]` with sides that the patch divides -> patch tokens `[B, N, D]`.
-    pub(super) fn forward(&self, images: &Tensor) -> Tensor {
+    /// Images `[B, 3, H, W]` with sides that the patch divides -> patch tokens `[B, N, D]`. The blocks compute in `kind`.
+    pub(super) fn forward(&self, images: &Tensor, kind: Kind) -> Tensor {
         let maps = images.conv2d(&self.patch_weight, Some(&self.patch_bias), [self.patch_px, self.patch_px], [0, 0], [1, 1], 1);
         let size = maps.size();
         let tokens = maps.flatten(2, 3).transpose(1, 2);
         let class_token = self.class_token.expand([size[0], 1, size[1]], false);
         let mut x = Tensor::cat(&[class_token, tokens], 1) + self.position_for([size[2], size[3]]);
         for block in &self.blocks {
-            x = block.forward(&x, None);
+            x = block.forward(&x, None, kind);
         }
         // The class token has done its work inside the blocks.
         self.norm.forward(&x).slice(1, 1, None, 1)

@@ -1,5 +1,5 @@
 use amis_artifacts::model_spec::{LAYER_NORM_EPS, MLP_RATIO};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::Params;
 use crate::Result;
@@ -23,6 +23,11 @@ impl Linear {
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())
+    }
+
+    /// In a number format of its own; casting to the format that is there costs nothing.
+    fn forward_in(&self, x: &Tensor, kind: Kind) -> Tensor {
+        x.to_kind(kind).linear(&self.weight.to_kind(kind), self.bias.as_ref().map(|bias| bias.to_kind(kind)))
     }
 }
 
@@ -71,22 +76,24 @@ impl Block {
     }
 
     /// `x` `[B, N, D]`. `keep` `[B, 1, 1]` scales the two residual branches (stochastic depth: 0 or 1 / keep probability), one mask each.
-    pub(super) fn forward(&self, x: &Tensor, keep: Option<&[Tensor; 2]>) -> Tensor {
+    /// Linear layers and attention compute in `kind`; the sums stay in the format of `x`.
+    pub(super) fn forward(&self, x: &Tensor, keep: Option<&[Tensor; 2]>, kind: Kind) -> Tensor {
         let branch = |value: Tensor, which: usize| match keep {
             Some(masks) => value * &masks[which],
             None => value,
         };
-        let x = x + branch(self.attention(&self.norm1.forward(x)), 0);
-        let mlp = self.fc2.forward(&self.fc1.forward(&self.norm2.forward(&x)).gelu("none"));
+        let x = x + branch(self.attention(&self.norm1.forward(x), kind), 0);
+        let hidden = self.fc1.forward_in(&self.norm2.forward(&x), kind).gelu("none");
+        let mlp = self.fc2.forward_in(&hidden, kind);
         &x + branch(mlp, 1)
     }
 
-    fn attention(&self, x: &Tensor) -> Tensor {
+    fn attention(&self, x: &Tensor, kind: Kind) -> Tensor {
         let (batch, tokens, dim) = x.size3().unwrap_or_default();
         // [3, B, heads, N, D / heads]
-        let qkv = self.qkv.forward(x).view([batch, tokens, 3, self.heads, dim / self.heads]).permute([2, 0, 3, 1, 4]);
+        let qkv = self.qkv.forward_in(x, kind).view([batch, tokens, 3, self.heads, dim / self.heads]).permute([2, 0, 3, 1, 4]);
         let (q, k, v) = (qkv.get(0), qkv.get(1), qkv.get(2));
         let mixed = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, false, None, false);
-        self.proj.forward(&mixed.transpose(1, 2).reshape([batch, tokens, dim]))
+        self.proj.forward_in(&mixed.transpose(1, 2).reshape([batch, tokens, dim]), kind)
     }
 }

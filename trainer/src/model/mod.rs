@@ -6,10 +6,12 @@ mod gab;
 mod init;
 mod layers;
 mod params;
+mod precision;
 mod segmenter;
 
 pub(crate) use init::add_group;
 pub use init::initial_weights;
 pub use params::Params;
 pub(crate) use params::to_host;
+pub use precision::Precision;
 pub use segmenter::{Mode, Output, Segmenter};

@@ -3,6 +3,7 @@ use amis_artifacts::weights::Weights;
 use tch::{Device, Tensor};
 
 use super::Params;
+use super::Precision;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use crate::Result;
@@ -18,6 +19,7 @@ pub struct Segmenter {
     pub position_grid: [u32; 2],
     /// All parameters.
     pub params: Params,
+    precision: Precision,
     encoder: Encoder,
     decoder: Decoder,
 }
@@ -60,13 +62,26 @@ impl Segmenter {
             spec: spec.clone(),
             groups: groups.clone(),
             position_grid,
+            precision: Precision::default(),
             params,
         })
+    }
+
+    /// The same network with Linear layers and attention in another number format.
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Class embeddings of all groups `[1, C, D]`.
     pub fn class_embeddings(&self) -> Tensor {
         self.decoder.class_embeddings()
+    }
+
+    /// Masks `[B, C, h, w]` at the size of the images `[B, 3, H, W]` they belong to.
+    pub fn enlarge(&self, masks: &Tensor, images: &Tensor) -> Tensor {
+        let (patch, size, image) = (i64::from(self.spec.patch_px), masks.size(), images.size());
+        let full = masks.upsample_bilinear2d([size[2] * patch, size[3] * patch], false, None, None);
+        full.slice(2, 0, image[2], 1).slice(3, 0, image[3], 1)
     }
 
     /// Runs the network on images `[B, 3, H, W]`. Sides that the patch does not divide are padded with zeros right and below, and the logits cropped.
@@ -75,15 +90,14 @@ impl Segmenter {
         let (batch, _, height, width) = images.size4().unwrap_or_default();
         let (pad_y, pad_x) = ((patch - height % patch) % patch, (patch - width % patch) % patch);
         let padded = if pad_y + pad_x > 0 { images.constant_pad_nd([0, pad_x, 0, pad_y]) } else { images.shallow_clone() };
-        let tokens = self.encoder.forward(&padded);
+        let tokens = self.encoder.forward(&padded, self.precision.kind());
         let decoded = match mode {
-            Mode::Train(draw) => self.decoder.forward(&tokens, Some(draw)),
-            Mode::Eval => self.decoder.forward(&tokens, None),
+            Mode::Train(draw) => self.decoder.forward(&tokens, Some(draw), self.precision.kind()),
+            Mode::Eval => self.decoder.forward(&tokens, None, self.precision.kind()),
         };
         let (rows, columns) = ((height + pad_y) / patch, (width + pad_x) / patch);
         let masks = decoded.masks.transpose(1, 2).reshape([batch, -1, rows, columns]);
-        let full = masks.upsample_bilinear2d([height + pad_y, width + pad_x], false, None, None);
-        let logits = full.slice(2, 0, height, 1).slice(3, 0, width, 1);
+        let logits = self.enlarge(&masks, images);
         Output { masks, logits, patches: decoded.patches, class_features: decoded.classes, gate: decoded.gate }
     }
 }

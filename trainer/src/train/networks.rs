@@ -17,8 +17,9 @@ pub(super) struct Networks {
 /// No parent, or one of other classes or sizes: never a fresh model in its place.
 pub(super) fn networks(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) -> Result<Networks> {
     let (config, groups) = (run.config, run.plan.groups(step));
-    let segmenter =
-        |groups: &_, weights: &_, device: Device, trainable| Segmenter::new(&config.model, groups, config.position_grid(), weights, device, trainable);
+    let segmenter = |groups: &_, weights: &_, device: Device, trainable| -> Result<Segmenter> {
+        Ok(Segmenter::new(&config.model, groups, config.position_grid(), weights, device, trainable)?.in_precision(config.train.precision))
+    };
     if step == 0 {
         let weights = initial_weights(&config.model, &groups, config.position_grid(), config.train.seed);
         return Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old: None });

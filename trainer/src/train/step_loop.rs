@@ -16,7 +16,7 @@ use super::{Observer, Run, finish};
 use crate::eval::to_tensors;
 use crate::model::{Mode, Segmenter};
 use crate::optim::{Optimizer, learning_rate};
-use crate::step::{Losses, base_step, incremental_step};
+use crate::step::{Losses, losses, targets};
 use crate::{Error, Result};
 
 /// Iterations between two lines of losses in the log; reading a loss makes the host wait for the device.
@@ -73,7 +73,8 @@ impl<'a> StepLoop<'a> {
     fn resume(&mut self) -> Result<usize> {
         let Some(state) = state::load(self.run.dir, self.step)? else { return Ok(0) };
         let (config, groups) = (self.run.config, self.run.plan.groups(self.step));
-        self.networks.new = Segmenter::new(&config.model, &groups, config.position_grid(), &state.model, self.run.device, true)?;
+        self.networks.new =
+            Segmenter::new(&config.model, &groups, config.position_grid(), &state.model, self.run.device, true)?.in_precision(config.train.precision);
         self.optimizer.restore(state.iteration as i64, &state.optimizer, &self.networks.new.params)?;
         (self.best, self.best_weights) = (state.best_miou, state.best);
         Ok(state.iteration)
@@ -145,10 +146,8 @@ impl<'a> StepLoop<'a> {
         let mut rng = Pcg64Mcg::seed_from_u64(mix(config.train.seed, self.step, batch.iteration + 1));
         let mut uniform = || rng.random::<f64>();
         let mode = Mode::Train(&mut uniform);
-        let losses = match &self.networks.old {
-            Some(old) => incremental_step(&self.networks.new, old, &images, &labels, &config.method, mode),
-            None => base_step(&self.networks.new, &images, &labels, mode),
-        };
+        let targets = targets(self.networks.old.as_ref(), &images, &labels, &config.method);
+        let losses = losses(&self.networks.new, &images, &targets, &targets.totals, &config.method, mode);
         self.networks.new.params.zero_grad();
         losses.total().f_backward()?;
         let optimizer = &config.optimizer;
