@@ -18,6 +18,8 @@ pub struct Augment {
     pub scale: [f32; 2],
     /// Whether half of the images are mirrored.
     pub flip: bool,
+    /// How far brightness, contrast and saturation may be off, as a share: 0.4 gives factors from 0.6 to 1.4; 0 leaves colours alone, as in the published recipe.
+    pub color: f32,
     /// Label outside the image, where a small scale leaves room: 255, or 0 as in the reference code.
     pub pad_label: u8,
 }
@@ -25,7 +27,7 @@ pub struct Augment {
 impl Default for Augment {
     /// The published recipe, except for `pad_label`: what nobody has labelled is no background.
     fn default() -> Self {
-        Self { scale: [0.5, 2.0], flip: true, pad_label: IGNORE }
+        Self { scale: [0.5, 2.0], flip: true, color: 0.0, pad_label: IGNORE }
     }
 }
 
@@ -36,6 +38,10 @@ impl Augment {
         let [low, high] = self.scale;
         if !(0.1..=10.0).contains(&low) || !(low..=10.0).contains(&high) {
             let reason = format!("scale is [{low}, {high}], expected two rising numbers between 0.1 and 10");
+            return Err(amis_artifacts::Error::Spec { what: "augmentation", reason }.into());
+        }
+        if !(0.0..=1.0).contains(&self.color) {
+            let reason = format!("color is {}, expected a number from 0 to 1", self.color);
             return Err(amis_artifacts::Error::Spec { what: "augmentation", reason }.into());
         }
         Ok(())
@@ -184,17 +190,17 @@ mod tests {
     fn at_scale_one_without_flip_an_image_of_the_crops_size_is_itself() {
         let spec = ImageSpec::imagenet(24, 40, Fit::Crop);
         let (image, labels) = quarters(40, 24);
-        let augment = Augment { scale: [1.0, 1.0], flip: false, pad_label: 0 };
+        let augment = Augment { scale: [1.0, 1.0], flip: false, color: 0.0, pad_label: 0 };
         assert_eq!(run(augment, 40, 24, &spec, 3), (image.rgb, labels.values));
     }
 
     #[test]
     fn half_of_the_images_are_mirrored_and_padding_has_its_label() {
         let spec = ImageSpec::imagenet(24, 40, Fit::Crop);
-        let fixed = Augment { scale: [1.0, 1.0], flip: true, pad_label: 0 };
+        let fixed = Augment { scale: [1.0, 1.0], flip: true, color: 0.0, pad_label: 0 };
         let mirrored = (0..200).filter(|&seed| run(fixed, 40, 24, &spec, seed).1[0] == 1).count();
         assert!((70..130).contains(&mirrored), "{mirrored} of 200");
-        let small = Augment { scale: [0.5, 0.5], flip: false, pad_label: 9 };
+        let small = Augment { scale: [0.5, 0.5], flip: false, color: 0.0, pad_label: 9 };
         let padded = run(small, 40, 24, &spec, 1).1.iter().filter(|&&v| v == 9).count();
         assert_eq!(padded, 40 * 24 - 20 * 12);
         assert!(Augment { scale: [2.0, 1.0], ..small }.validate().is_err() && Augment { scale: [f32::NAN, 1.0], ..small }.validate().is_err());

@@ -5,6 +5,7 @@
 
 pub mod augment;
 pub mod class_index;
+mod color;
 pub mod doctor;
 mod error;
 pub mod images;

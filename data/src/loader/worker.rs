@@ -6,10 +6,10 @@ use amis_artifacts::preprocess::{Preprocessor, fit_labels};
 
 use super::cache::{Cache, Pair};
 use super::{Batch, LoaderOptions, order};
-use crate::Result;
 use crate::augment::Augmenter;
 use crate::images::RgbImage;
 use crate::labels::LabelMap;
+use crate::{Result, color};
 
 /// The work that all workers share.
 pub(super) struct Job {
@@ -106,6 +106,9 @@ impl<'a> Maker<'a> {
             Some(augmenter) => {
                 let mut rng = order::rng(options.seed, epoch, position);
                 augmenter.run(image, truth, &mut rng, &mut self.crop, labels)?;
+                if let Some(color) = options.augment.map(|a| a.color).filter(|&c| c > 0.0) {
+                    color::jitter(&mut self.crop, color, &mut rng);
+                }
                 self.preprocessor.normalize(&self.crop, input)?;
             }
             None => {
