@@ -108,9 +108,13 @@ fn resolve(raw: RawConfig) -> std::result::Result<Config, String> {
     let gab = gab.unwrap_or(raw.train.preset == Preset::Amis);
     let mut method = Table::try_from(Method::preset(raw.train.preset)).map_err(|e| e.to_string())?;
     method.extend(raw.method);
+    let mut task = raw.task;
+    if task.offline {
+        task.steps = vec![task.steps.concat()];
+    }
     Ok(Config {
         data: raw.data,
-        task: raw.task,
+        task,
         image: raw.image,
         model: ModelSpec { patch_px, dim, depth, heads, decoder_depth, decoder_heads, gab },
         train: raw.train,

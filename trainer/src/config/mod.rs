@@ -65,6 +65,9 @@ pub struct TaskConfig {
     /// List of validation images, relative to the data's root.
     #[serde(default = "default_val")]
     pub val: String,
+    /// Everything at once: one step with the classes and images of all steps, the bound that incremental learning is measured against.
+    #[serde(default)]
+    pub offline: bool,
 }
 
 fn default_val() -> String {

@@ -47,14 +47,14 @@ impl Optimizer {
         Self { rule, weight_decay, updates: 0, state: BTreeMap::new() }
     }
 
-    /// Updates every parameter that has a gradient.
-    pub fn update(&mut self, params: &Params, learning_rate: f64) {
+    /// Updates every parameter that has a gradient; `factor` scales the learning rate of a parameter by its name, 0 leaves it and its state alone.
+    pub fn update(&mut self, params: &Params, learning_rate: f64, factor: &dyn Fn(&str) -> f64) {
         self.updates += 1;
         no_grad(|| {
             for (name, param) in params.iter() {
-                let gradient = param.grad();
-                if gradient.defined() {
-                    self.update_one(name, param, &gradient, learning_rate);
+                let (gradient, factor) = (param.grad(), factor(name));
+                if gradient.defined() && factor > 0.0 {
+                    self.update_one(name, param, &gradient, learning_rate * factor);
                 }
             }
         });

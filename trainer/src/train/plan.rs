@@ -76,15 +76,26 @@ fn class_values(config: &Config, data_classes: &ClassList) -> Result<Vec<Vec<u8>
 
 fn step_images(config: &Config, folder: &VocFolder, steps: &[Vec<u8>]) -> Result<Vec<Vec<String>>> {
     match &config.task.images {
-        StepImages::Lists { lists } => (0..steps.len())
-            .map(|step| {
+        StepImages::Lists { lists } => {
+            let read = |step| {
                 let list = format!("{lists}/{step}.txt");
                 match folder.read_list(&list) {
                     Err(amis_data::Error::List { reason, .. }) if reason.contains("no image") => Err(Error::NoImages { step, list }),
                     names => Ok(names?),
                 }
-            })
-            .collect(),
+            };
+            if !config.task.offline {
+                return (0..steps.len()).map(read).collect();
+            }
+            // An image that several steps show is seen once an epoch, like the others.
+            let mut seen = BTreeSet::new();
+            let mut all = read(0)?;
+            for step in (1..).take_while(|step| folder.root().join(format!("{lists}/{step}.txt")).is_file()) {
+                all.extend(read(step)?);
+            }
+            all.retain(|name| seen.insert(name.clone()));
+            Ok(vec![all])
+        }
         StepImages::Classes { list, setting } => {
             let names = folder.read_list(list)?;
             let index = class_index::scan(folder, &names, &|_| {})?;

@@ -152,7 +152,15 @@ impl<'a> StepLoop<'a> {
         losses.total().f_backward()?;
         let optimizer = &config.optimizer;
         let lr = learning_rate(optimizer.schedule, config.phase(self.step).lr, optimizer.warmup, batch.iteration, self.total);
-        self.optimizer.update(&self.networks.new.params, lr);
+        let own = format!(".{}", self.networks.new.groups.0.len() - 1);
+        let is_own = |name: &str| (name.starts_with("decoder.cls_emb.") || name.starts_with("decoder.mask_norm.")) && name.ends_with(&own);
+        let starting = self.step > 0 && (batch.iteration as f64) < config.method.head_start * self.total as f64;
+        let factor = |name: &str| match (is_own(name), starting) {
+            (true, _) if self.step > 0 => config.method.new_lr,
+            (false, true) => 0.0,
+            _ => 1.0,
+        };
+        self.optimizer.update(&self.networks.new.params, lr, &factor);
         Ok((losses, lr))
     }
 
