@@ -13,6 +13,9 @@ use crate::{Error, Result};
 /// Largest JSON document that is read, in bytes: manifests and tables stay far below.
 pub const MAX_JSON_BYTES: u64 = 64 << 20;
 
+/// How the temporary files of [`write_atomic`] are called.
+const TEMPORARY: (&str, &str) = (".amis-", ".tmp");
+
 /// Reads a whole file of at most `limit_bytes`.
 ///
 /// # Errors
@@ -60,13 +63,25 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let io = |source| Error::Io { action: "write", path: path.into(), source };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(io)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(folder).map_err(io)?;
     file.write_all(bytes).map_err(io)?;
     allow_reading(file.as_file()).map_err(io)?;
     file.as_file().sync_all().map_err(io)?;
     file.persist(path).map_err(|e| io(e.error))?;
     // The rename itself must survive a power cut.
     File::open(folder).and_then(|f| f.sync_all()).map_err(io)
+}
+
+/// Removes what writers that were killed have left in a folder; returns how many files that were.
+///
+/// Only for a folder in which nobody is writing.
+pub fn remove_temporaries(folder: &Path) -> usize {
+    let is_temporary = |path: &Path| {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1)
+    };
+    let found = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    found.filter(|path| is_temporary(path) && fs::remove_file(path).is_ok()).count()
 }
 
 /// Temporary files are private; results are for everybody who may read the folder.
@@ -128,5 +143,15 @@ mod tests {
         write_json(&path, &[3]).unwrap();
         assert_eq!(read_json::<Vec<u8>>(&path, "test").unwrap(), [3]);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_left_over_temporary_files_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        write_atomic(&dir.path().join("x.tmp"), b"mine").unwrap();
+        fs::write(dir.path().join(".amis-Ab12Cd.tmp"), b"half").unwrap();
+        assert_eq!(remove_temporaries(dir.path()), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(remove_temporaries(&dir.path().join("nowhere")), 0);
     }
 }

@@ -16,8 +16,29 @@ pub enum Error {
     Data(#[from] amis_data::Error),
     /// libtorch reports a failure.
     #[error("libtorch failed: {0}")]
-    #[diagnostic(code(amis::trainer::torch), help("if memory ran out, lower train.batch, image.height_px and image.width_px, or the model's sizes"))]
+    #[diagnostic(code(amis::trainer::torch))]
     Torch(#[from] tch::TchError),
+    /// Memory of the GPU or of the machine does not suffice.
+    #[error("out of memory while {doing}: {reason}")]
+    #[diagnostic(
+        code(amis::environment::memory),
+        help("lower train.batch, image.crop_px (for a validation image.height_px and image.width_px) or the model's sizes, or end what else uses this device")
+    )]
+    OutOfMemory {
+        /// What was being done, with the sizes that count.
+        doing: String,
+        /// libtorch's own words.
+        reason: String,
+    },
+    /// A device that is not there.
+    #[error("no device {wanted}: {reason}")]
+    #[diagnostic(code(amis::environment::device), help("--device cpu works everywhere; nvidia-smi lists the GPUs and the driver"))]
+    Device {
+        /// As it was asked for.
+        wanted: String,
+        /// What is there instead.
+        reason: String,
+    },
     /// A configuration that does not hold together.
     #[error("configuration {}: {reason}", path.display())]
     #[diagnostic(code(amis::input::config), help("correct the file, or override the key with --set key=value"))]
@@ -68,6 +89,26 @@ pub enum Error {
         /// The run folder.
         path: PathBuf,
         /// First key that differs.
+        reason: String,
+    },
+    /// A run folder that another process works in.
+    #[error("process {process} is training in {}", path.display())]
+    #[diagnostic(code(amis::input::run_busy), help("wait for it, stop it with Ctrl-C there or kill -INT, or give another --out"))]
+    BusyRun {
+        /// The run folder.
+        path: PathBuf,
+        /// Process number of the other one.
+        process: String,
+    },
+    /// A started step whose saved states are all damaged.
+    #[error("no saved state of step {step} in {} can be used: {reason}", path.display())]
+    #[diagnostic(code(amis::input::state), help("delete that folder to train the step again from its beginning; finished steps are kept"))]
+    State {
+        /// The step.
+        step: usize,
+        /// Folder of the states.
+        path: PathBuf,
+        /// What is wrong with each.
         reason: String,
     },
     /// A folder about which no report can be made.

@@ -5,6 +5,7 @@ use amis_data::loader::{Batch, Loader};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::Result;
+use crate::device::upload;
 use crate::model::{Mode, Segmenter};
 
 /// A batch as tensors on a device: images `[B, 3, H, W]`, labels `[B, H, W]`.
@@ -13,8 +14,8 @@ use crate::model::{Mode, Segmenter};
 /// Buffers that do not fit their sizes.
 pub fn to_tensors(batch: &Batch, height_px: u32, width_px: u32, device: Device) -> Result<(Tensor, Tensor)> {
     let (count, height, width) = (batch.names.len() as i64, i64::from(height_px), i64::from(width_px));
-    let images = Tensor::f_from_slice(&batch.input)?.f_view([count, 3, height, width])?.to_device(device);
-    let labels = Tensor::f_from_slice(&batch.labels)?.f_view([count, height, width])?.to_device(device).to_kind(Kind::Int64);
+    let images = upload(&Tensor::f_from_slice(&batch.input)?.f_view([count, 3, height, width])?, device);
+    let labels = upload(&Tensor::f_from_slice(&batch.labels)?.f_view([count, height, width])?, device).to_kind(Kind::Int64);
     Ok((images, labels))
 }
 

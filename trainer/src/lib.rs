@@ -3,8 +3,10 @@
 //! The road is [`train::run`]: configuration, base step, one incremental step per later entry of the task, a checkpoint folder for each.
 
 pub mod config;
+pub mod device;
 mod error;
 pub mod eval;
+mod guard;
 pub mod loss;
 pub mod model;
 pub mod optim;

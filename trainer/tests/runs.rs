@@ -2,14 +2,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use amis_artifacts::metrics::StepMetrics;
-use amis_data::synth::{self, SynthOptions};
 use amis_trainer::config::Config;
-use amis_trainer::train::{self, Observer};
+use amis_trainer::train::{self, LogRecord, Observer, Place};
 use amis_trainer::{Error, Result};
+use tch::Device;
+
+use common::{SMALL, demo_config, small_data as data};
+
+mod common;
 
 /// Sets the stop flag after a number of iterations over all steps.
 struct StopAfter<'a> {
@@ -31,21 +35,13 @@ impl Observer for StopAfter<'_> {
 
 fn config(data: &Path, more: &[&str]) -> Config {
     let root = format!("data.root={}", data.display());
-    let small = ["model.dim=16", "model.depth=1", "model.heads=2", "model.decoder_heads=2", "image.crop_px=32", "image.height_px=32", "image.width_px=48"];
-    let short = ["train.batch=4", "train.base.epochs=2", "train.increment.epochs=2", "train.eval_every=1"];
-    let all = [root.as_str()].iter().chain(&small).chain(&short).chain(more).map(|s| s.to_string()).collect::<Vec<_>>();
-    Config::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/demo.toml"), &all).unwrap()
-}
-
-fn data(folder: &Path) -> PathBuf {
-    let dir = folder.join("data");
-    synth::write(&dir, &SynthOptions { step_images: [8, 3, 5], val_images: 3, width_px: 48, height_px: 32, seed: 1 }).unwrap();
-    dir
+    let all = [root.as_str()].iter().chain(&SMALL).chain(more).map(|s| s.to_string()).collect::<Vec<_>>();
+    Config::load(&demo_config(), &all).unwrap()
 }
 
 fn run(config: &Config, out: &Path, stop_after: Option<usize>) -> Result<train::RunSummary> {
     let flag = AtomicBool::new(false);
-    train::run(config, out, &flag, &mut StopAfter { left: stop_after, flag: &flag })
+    train::run(config, Place { dir: out, device: Device::Cpu, stop: &flag }, &mut StopAfter { left: stop_after, flag: &flag })
 }
 
 fn weights(out: &Path, step: usize) -> Vec<u8> {
@@ -70,21 +66,93 @@ fn a_run_stopped_at_any_iteration_ends_bit_equal_to_one_that_was_not() {
         for step in 0..3 {
             assert_eq!(weights(&out, step), weights(&whole, step), "step {step} after a stop at {stop_after}");
         }
-        assert!(!out.join("state.json").exists());
+        assert!(!out.join("state").exists());
     }
 }
 
 #[test]
-fn a_damaged_state_is_refused_by_name() {
+fn the_same_seed_gives_the_same_losses_and_another_one_others() {
+    tch::set_num_threads(1);
+    let folder = tempfile::tempdir().unwrap();
+    let root = data(folder.path());
+    let losses = |name: &str, seed: &str| -> Vec<_> {
+        let out = folder.path().join(name);
+        run(&config(&root, &[seed]), &out, None).unwrap();
+        let terms = |record| if let LogRecord::Losses { terms, .. } = record { Some(terms) } else { None };
+        train::read_log(&out).unwrap().into_iter().filter_map(terms).collect()
+    };
+    let (first, second, other) = (losses("a", "train.seed=5"), losses("b", "train.seed=5"), losses("c", "train.seed=6"));
+    assert!(first.len() > 3 && first == second, "{first:?} {second:?}");
+    assert_ne!(first, other);
+}
+
+/// Changes the last byte.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_state_gives_way_to_the_one_before_and_two_are_an_error() {
+    tch::set_num_threads(1);
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&data(folder.path()), &["train.save_every_s=0"]);
+    let whole = folder.path().join("whole");
+    run(&config, &whole, None).unwrap();
+    // What is lost in each case: bytes of the tensors, the end of the manifest, the tensors altogether.
+    type Fault = fn(&Path);
+    let faults: [(&str, Fault); 3] = [
+        ("tensors", |state| damage(&state.join("0-3.safetensors"))),
+        ("manifest", |state| fs::write(state.join("0-3.json"), "{\"step\": 0, ").unwrap()),
+        ("file", |state| fs::remove_file(state.join("0-3.safetensors")).unwrap()),
+    ];
+    for (name, fault) in faults {
+        let out = folder.path().join(name);
+        run(&config, &out, Some(3)).unwrap_err();
+        let state = out.join("state");
+        let mut found: Vec<_> = fs::read_dir(&state).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        found.sort();
+        assert_eq!(found, ["0-2.json", "0-2.safetensors", "0-3.json", "0-3.safetensors"]);
+        fault(&state);
+        run(&config, &out, None).unwrap();
+        for step in 0..3 {
+            assert_eq!(weights(&out, step), weights(&whole, step), "step {step} after damage to the {name}");
+        }
+    }
+    let out = folder.path().join("both");
+    run(&config, &out, Some(3)).unwrap_err();
+    damage(&out.join("state/0-2.safetensors"));
+    damage(&out.join("state/0-3.safetensors"));
+    let error = run(&config, &out, None).unwrap_err();
+    assert!(matches!(error, Error::State { step: 0, .. }) && error.to_string().matches("does not match its manifest").count() == 2, "{error}");
+}
+
+#[test]
+fn only_one_process_trains_in_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let (config, out) = (config(&data(folder.path()), &[]), folder.path().join("run"));
-    run(&config, &out, Some(2)).unwrap_err();
-    let state = fs::read_dir(&out).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().is_some_and(|e| e == "safetensors")).unwrap();
-    let mut bytes = fs::read(&state).unwrap();
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
-    fs::write(&state, bytes).unwrap();
-    assert!(run(&config, &out, None).unwrap_err().to_string().contains("does not match its manifest"));
+    fs::create_dir(&out).unwrap();
+    let held = fs::File::create(out.join("run.lock")).unwrap();
+    held.lock().unwrap();
+    fs::write(out.join("run.lock"), "4711\n").unwrap();
+    let error = run(&config, &out, None).unwrap_err();
+    assert!(error.to_string().contains("process 4711 is training in"), "{error}");
+    drop(held);
+    assert!(matches!(run(&config, &out, Some(1)), Err(Error::Stopped { .. })));
+}
+
+#[test]
+fn the_log_says_where_and_how_long_a_step_was_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, out) = (config(&data(folder.path()), &[]), folder.path().join("run"));
+    run(&config, &out, Some(1)).unwrap_err();
+    run(&config, &out, Some(4)).unwrap_err();
+    let log = train::read_log(&out).unwrap();
+    let starts: Vec<_> =
+        log.iter().filter_map(|r| if let LogRecord::Started { iteration, device, .. } = r { Some((*iteration, device.as_str())) } else { None }).collect();
+    assert_eq!(starts, [(0, "cpu"), (1, "cpu"), (0, "cpu")]);
+    assert!(log.iter().any(|r| matches!(r, LogRecord::Finished { step: 0, iteration: 4, seconds } if *seconds > 0.0)), "{log:?}");
 }
 
 #[test]
@@ -102,6 +170,8 @@ fn a_missing_or_foreign_parent_is_an_error_and_never_a_fresh_model() {
     assert!(nowhere.to_string().contains("checkpoint.json"), "{nowhere}");
     let other_sizes = with_base(&base.join("step-0"), &["model.dim=32"]).unwrap_err();
     assert!(matches!(other_sizes, Error::Parent { step: 1, .. }), "{other_sizes}");
+    let other_input = with_base(&base.join("step-0"), &["image.width_px=64"]).unwrap_err();
+    assert!(other_input.to_string().contains("its input is"), "{other_input}");
     let other_classes = with_base(&base.join("step-0"), &["task.steps=[[\"road\",\"car\"],[\"tree\"],[\"person\"]]"]).unwrap_err();
     assert!(other_classes.to_string().contains("classes by step"), "{other_classes}");
     assert_eq!(with_base(&base.join("step-0"), &["train.preset=finetune", "model.gab=true"]).unwrap().steps.len(), 3);

@@ -47,7 +47,7 @@ pub(crate) fn main() -> ExitCode {
     match cli.command {
         Command::Synth(command) => finish(command.run(), cli.json),
         Command::Doctor(command) => finish(command.run(), cli.json),
-        Command::Run(command) => finish(command.run(), cli.json),
+        Command::Run(command) => finish(command.run(cli.json), cli.json),
         Command::Report(command) => finish(command.run(), cli.json),
     }
 }

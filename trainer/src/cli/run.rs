@@ -1,11 +1,13 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use amis_trainer::Result;
 use amis_trainer::config::Config;
-use amis_trainer::train::{self, RunSummary};
+use amis_trainer::train::{self, Place, RunSummary, Spread};
+use amis_trainer::{Result, device};
 use clap::Args;
+use serde::Serialize;
+use tch::Device;
 
 use super::progress::Console;
 
@@ -14,7 +16,7 @@ use super::progress::Console;
 /// Ctrl-C saves the state and ends; the same command goes on from there. Finished steps are kept.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  amis-train run configs/camvid.toml --set data.root=data/camvid-voc\n  amis-train run configs/camvid.toml --set train.preset=finetune --set model.gab=true \\\n      --set train.base_checkpoint=runs/camvid/step-0 --out runs/camvid-finetune"
+    after_help = "Examples:\n  amis-train run configs/camvid.toml --set data.root=data/camvid-voc\n  amis-train run configs/camvid.toml --set train.preset=finetune --set model.gab=true \\\n      --set train.base_checkpoint=runs/camvid/step-0 --out runs/camvid-finetune\n  amis-train run configs/camvid.toml --seeds 0,1,2 --device cuda:1"
 )]
 pub(super) struct Run {
     /// Configuration in TOML.
@@ -25,25 +27,88 @@ pub(super) struct Run {
     /// Folder for checkpoints and logs. [default: runs/NAME of the configuration]
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Device to compute on: cpu, cuda or cuda:N. [default: the first GPU, else the CPU]
+    #[arg(long, value_parser = device::parse)]
+    device: Option<Device>,
+    /// Train once with each of these seeds, into OUT/seed-N, and give mean and standard deviation. {seed} in --set stands for the seed.
+    #[arg(long, value_delimiter = ',', value_name = "N,N,...")]
+    seeds: Vec<u64>,
+}
+
+/// What is printed with --json.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Summary {
+    One(RunSummary),
+    Seeds { seeds: Vec<SeedSummary>, spread: Vec<Spread> },
+}
+
+/// The run of one seed.
+#[derive(Serialize)]
+pub(super) struct SeedSummary {
+    seed: u64,
+    #[serde(flatten)]
+    run: RunSummary,
 }
 
 impl Run {
-    pub(super) fn run(self) -> Result<RunSummary> {
-        let config = Config::load(&self.config, &self.overrides)?;
+    pub(super) fn run(self, json: bool) -> Result<Summary> {
         let name = self.config.file_stem().unwrap_or_default();
-        let out = self.out.unwrap_or_else(|| PathBuf::from("runs").join(name));
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stop);
-        let handler = move || {
-            if flag.swap(true, Ordering::Relaxed) {
-                // A second Ctrl-C means now; what was saved before is whole.
-                std::process::exit(130);
-            }
-            eprintln!("stopping after this iteration; once more to end at once");
+        let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name));
+        let device = device::choose(self.device)?;
+        let stop = stop_on_signal();
+        let train = |overrides: &[String], dir: &Path| {
+            let config = Config::load(&self.config, overrides)?;
+            train::run(&config, Place { dir, device, stop: &stop }, &mut Console::default())
         };
-        if let Err(error) = ctrlc::set_handler(handler) {
-            tracing::warn!("Ctrl-C will end the run without saving its state: {error}");
+        if self.seeds.is_empty() {
+            return Ok(Summary::One(train(&self.overrides, &out)?));
         }
-        train::run(&config, &out, &stop, &mut Console::default())
+        let mut seeds: Vec<SeedSummary> = Vec::new();
+        for &seed in &self.seeds {
+            if seeds.iter().any(|s| s.seed == seed) {
+                continue;
+            }
+            let dir = out.join(format!("seed-{seed}"));
+            tracing::info!("seed {seed}, into {}", dir.display());
+            let set = self.overrides.iter().map(|s| s.replace("{seed}", &seed.to_string()));
+            let set: Vec<String> = set.chain([format!("train.seed={seed}")]).collect();
+            seeds.push(SeedSummary { seed, run: train(&set, &dir)? });
+        }
+        let last: Vec<_> = seeds.iter().filter_map(|s| s.run.steps.last()).collect();
+        let spread = train::spread(&last);
+        if !json {
+            print_table(&seeds, &spread);
+        }
+        Ok(Summary::Seeds { seeds, spread })
+    }
+}
+
+/// Set by Ctrl-C and by SIGTERM.
+fn stop_on_signal() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            // A second Ctrl-C means now; what was saved before is whole.
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this iteration; once more to end at once");
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        tracing::warn!("Ctrl-C will end the run without saving its state: {error}");
+    }
+    stop
+}
+
+/// Figures after the last step in per cent, a column for each seed.
+fn print_table(seeds: &[SeedSummary], spread: &[Spread]) {
+    let width = spread.iter().map(|row| row.figure.chars().count()).max().unwrap_or_default().max("IoU in %".len());
+    let cell = |value: Option<f64>| format!("{:>10}", value.map_or("-".to_owned(), |v| format!("{:.1}", 100.0 * v)));
+    let heads = ["mean".to_owned(), "std".to_owned()].into_iter().chain(seeds.iter().map(|s| format!("seed {}", s.seed)));
+    println!("{:width$}{}", "IoU in %", heads.map(|head| format!("{head:>10}")).collect::<String>());
+    for row in spread {
+        let cells: String = [row.mean, row.std].into_iter().chain(row.values.iter().copied()).map(cell).collect();
+        println!("{:width$}{cells}", row.figure);
     }
 }

@@ -130,6 +130,9 @@ pub struct TrainConfig {
     /// Number format of Linear layers and attention. Evaluations of finished steps compute in float32.
     #[serde(default)]
     pub precision: Precision,
+    /// Seconds between two saves of the state, beside those after validations; 0 saves after every iteration.
+    #[serde(default = "default_save")]
+    pub save_every_s: u64,
     /// Threads that decode and augment.
     #[serde(default = "default_workers")]
     pub workers: usize,
@@ -137,6 +140,10 @@ pub struct TrainConfig {
 
 fn default_eval() -> usize {
     5
+}
+
+fn default_save() -> u64 {
+    600
 }
 
 fn default_workers() -> usize {

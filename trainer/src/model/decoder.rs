@@ -5,6 +5,7 @@ use super::Params;
 use super::gab::GlobalAttention;
 use super::layers::{Block, LayerNorm, Linear};
 use crate::Result;
+use crate::device::upload;
 
 /// Largest rate of stochastic depth in the decoder; rates go linearly from 0 over the blocks (AMIS.md section 1).
 const MAX_DROP_PATH: f64 = 0.1;
@@ -102,5 +103,5 @@ fn unit(x: &Tensor) -> Tensor {
 /// `[B, 1, 1]`: 0 for dropped samples, `1 / (1 - rate)` for kept ones.
 fn keep_mask(like: &Tensor, batch: i64, rate: f64, draw: &mut dyn FnMut() -> f64) -> Tensor {
     let mask: Vec<f32> = (0..batch).map(|_| if draw() < rate { 0.0 } else { (1.0 / (1.0 - rate)) as f32 }).collect();
-    Tensor::from_slice(&mask).view([batch, 1, 1]).to_device(like.device())
+    upload(&Tensor::from_slice(&mask).view([batch, 1, 1]), like.device())
 }

@@ -7,6 +7,7 @@ use tch::no_grad;
 
 use super::{Run, plan};
 use crate::eval;
+use crate::guard::guarded;
 use crate::model::{Mode, Segmenter};
 use crate::{Error, Result};
 
@@ -68,7 +69,9 @@ pub(super) fn write(run: &Run<'_>, step: usize, model: &Segmenter, parent: Optio
 /// Confusion matrix over the validation list, all classes seen so far.
 pub(super) fn validate(run: &Run<'_>, step: usize, model: &Segmenter) -> Result<ConfusionMatrix> {
     let loader = Loader::start(validation(run, step, run.plan.val.clone())?)?;
-    eval::evaluate(model, loader, run.config.image.height_px, run.config.image.width_px, run.device)
+    let (height_px, width_px) = (run.config.image.height_px, run.config.image.width_px);
+    let doing = || format!("validating on {EVAL_BATCH} images of {width_px}x{height_px} pixels at once");
+    guarded(doing, || eval::evaluate(model, loader, height_px, width_px, run.device))
 }
 
 fn validation(run: &Run<'_>, step: usize, names: Vec<String>) -> Result<LoaderOptions> {

@@ -7,6 +7,7 @@ use amis_artifacts::{Error as ArtifactError, files};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::model::Precision;
 
 /// Largest log that is read, in bytes: about a million lines.
 const MAX_LOG_BYTES: u64 = 1 << 30;
@@ -15,6 +16,21 @@ const MAX_LOG_BYTES: u64 = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum LogRecord {
+    /// A process begins to work on a step, or goes on with it.
+    Started {
+        /// Training step.
+        step: usize,
+        /// Iterations done in the step.
+        iteration: usize,
+        /// Version of this tool.
+        tool_version: String,
+        /// `cpu` or `cuda:N`.
+        device: String,
+        /// Number format of Linear layers and attention.
+        precision: Precision,
+        /// Threads that libtorch computes with on the CPU.
+        threads: usize,
+    },
     /// Loss terms of a batch.
     Losses {
         /// Training step.
@@ -43,6 +59,27 @@ pub enum LogRecord {
         /// Whether it is the best so far.
         best: bool,
     },
+    /// A step has its checkpoint.
+    Finished {
+        /// Training step.
+        step: usize,
+        /// Iterations of the step.
+        iteration: usize,
+        /// Time spent on it in seconds, over all starts, validations included.
+        seconds: f64,
+    },
+}
+
+impl LogRecord {
+    /// Place in the log: step, iteration, and what comes first in an iteration.
+    fn place(&self) -> (usize, usize, u8) {
+        match self {
+            Self::Started { step, iteration, .. } => (*step, *iteration, 0),
+            Self::Losses { step, iteration, .. } => (*step, *iteration, 1),
+            Self::Validation { step, iteration, .. } => (*step, *iteration, 2),
+            Self::Finished { step, iteration, .. } => (*step, *iteration, 3),
+        }
+    }
 }
 
 /// Appends to `log.jsonl`.
@@ -78,14 +115,10 @@ impl Log {
 pub fn read_log(dir: &Path) -> Result<Vec<LogRecord>> {
     let path = dir.join("log.jsonl");
     let text = files::read_limited(&path, "training log", MAX_LOG_BYTES)?;
-    let mut records: BTreeMap<(usize, usize, bool), LogRecord> = BTreeMap::new();
+    let mut records: BTreeMap<(usize, usize, u8), LogRecord> = BTreeMap::new();
     for line in text.split(|&b| b == b'\n') {
         let Ok(record) = serde_json::from_slice::<LogRecord>(line) else { continue };
-        let key = match &record {
-            LogRecord::Losses { step, iteration, .. } => (*step, *iteration, false),
-            LogRecord::Validation { step, iteration, .. } => (*step, *iteration, true),
-        };
-        records.insert(key, record);
+        records.insert(record.place(), record);
     }
     Ok(records.into_values().collect())
 }

@@ -1,9 +1,11 @@
 //! The road of a run: base step, then one incremental step per entry of the task, a checkpoint folder for each.
 
 mod finish;
+mod lock;
 mod log;
 mod networks;
 mod plan;
+mod spread;
 mod state;
 mod step_loop;
 
@@ -18,9 +20,11 @@ use tch::Device;
 
 pub use log::{LogRecord, read_log};
 pub use plan::Plan;
+pub use spread::{Spread, spread};
 
 use crate::config::Config;
-use crate::{Error, Result};
+use crate::guard::guarded;
+use crate::{Error, Result, device};
 
 /// What a run tells while it goes: the program shows it, the library never prints.
 pub trait Observer {
@@ -45,6 +49,17 @@ pub struct RunSummary {
     pub seconds: f64,
 }
 
+/// Where a run takes place.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Folder of checkpoints, states and log.
+    pub dir: &'a Path,
+    /// Device to compute on; another one may go on with the run.
+    pub device: Device,
+    /// Set from outside to end the run after the running iteration.
+    pub stop: &'a AtomicBool,
+}
+
 /// A run in a folder.
 struct Run<'a> {
     config: &'a Config,
@@ -54,29 +69,38 @@ struct Run<'a> {
     stop: &'a AtomicBool,
 }
 
-/// Trains all steps of `config` into `dir`. Steps that are finished there are kept; a started one goes on where its state was saved.
+/// Trains all steps of `config` into the folder of `place`. Steps that are finished there are kept; a started one goes on where its state was saved.
 ///
 /// # Errors
-/// A data set that does not fit the configuration, a foreign folder or parent, diverging losses, or [`Error::Stopped`] once `stop` is set and the state is saved.
-pub fn run(config: &Config, dir: &Path, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunSummary> {
+/// A data set that does not fit the configuration, a foreign folder or parent, another process in the folder, no memory, diverging losses, or
+/// [`Error::Stopped`] once `stop` is set and the state is saved.
+pub fn run(config: &Config, place: Place<'_>, observer: &mut dyn Observer) -> Result<RunSummary> {
     let started = std::time::Instant::now();
+    let Place { dir, device, stop } = place;
     let plan = Plan::new(config)?;
+    networks::check_base(config, &plan)?;
     if !dir.join("config.json").exists() {
         let report = plan.check(&|_| {});
         if !report.is_sound() {
             return Err(Error::dataset(&config.data.root, &report));
         }
     }
+    let _lock = lock::Lock::take(dir)?;
     claim_folder(config, dir)?;
-    tracing::info!("training on {:?}", Device::cuda_if_available());
-    let run = Run { config, plan, dir, device: Device::cuda_if_available(), stop };
+    state::tidy(dir);
+    tracing::info!("training on {}", device::name(device));
+    let run = Run { config, plan, dir, device, stop };
     let mut checkpoints: Vec<Checkpoint> = Vec::new();
     let mut steps = Vec::new();
     for step in 0..run.plan.steps.len() {
         let (checkpoint, found) = match finish::find(&run, step, checkpoints.last())? {
             Some(checkpoint) => (checkpoint, true),
-            None => (step_loop::train_step(&run, step, checkpoints.last(), observer)?, false),
+            None => {
+                let doing = || format!("preparing step {step}");
+                (guarded(doing, || step_loop::train_step(&run, step, checkpoints.last(), observer))?, false)
+            }
         };
+        state::clear(dir, step);
         let metrics = checkpoint.metrics()?;
         observer.step_finished(&metrics, found);
         steps.push(metrics);
@@ -90,9 +114,11 @@ fn claim_folder(config: &Config, dir: &Path) -> Result<()> {
     let path = dir.join("config.json");
     let own = plan::resolved(config)?;
     if !path.exists() {
-        return Ok(files::write_json(&path, &own)?);
+        files::write_json(&path, &own)?;
     }
     let found: serde_json::Value = files::read_json(&path, "configuration of a run")?;
+    // Through text as well: a number need not be read as the float that was written.
+    let own = serde_json::from_str(&own.to_string()).unwrap_or(own);
     match plan::first_difference("", &found, &own) {
         None => Ok(()),
         Some(reason) => Err(Error::ForeignRun { path: dir.into(), reason }),

@@ -1,7 +1,8 @@
 use amis_artifacts::checkpoint::Checkpoint;
 use tch::Device;
 
-use super::Run;
+use super::{Plan, Run};
+use crate::config::Config;
 use crate::model::{Segmenter, add_group, initial_weights};
 use crate::{Error, Result};
 
@@ -26,7 +27,7 @@ pub(super) fn networks(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) 
     }
     let expected = run.dir.join(format!("step-{}", step - 1));
     let parent = parent.ok_or_else(|| Error::Parent { step, parent: expected, reason: "no checkpoint there".into() })?;
-    check_parent(run, step, parent)?;
+    check_parent(config, &run.plan, step, parent)?;
     let mut weights = parent.weights()?;
     let old = if config.method.is_more_than_finetuning() { Some(segmenter(&groups.without_last(), &weights, run.device, false)?) } else { None };
     add_group(&mut weights, &groups, config.model.dim as usize, config.method.weight_transfer, config.train.seed);
@@ -50,23 +51,34 @@ pub(super) fn networks(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) 
     Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old })
 }
 
-/// A parent knows exactly the classes of the steps before, in this order, in a network of these sizes.
-fn check_parent(run: &Run<'_>, step: usize, parent: &Checkpoint) -> Result<()> {
+/// Checks a base that is given instead of trained, before the data set is read and the folder claimed.
+///
+/// # Errors
+/// Not there, or of other classes or sizes than the run.
+pub(super) fn check_base(config: &Config, plan: &Plan) -> Result<()> {
+    config.train.base_checkpoint.as_ref().map_or(Ok(()), |base| check_parent(config, plan, 1, &Checkpoint::open(base)?))
+}
+
+/// A parent knows exactly the classes of the steps before, in this order, in a network of these sizes, with the same input.
+fn check_parent(config: &Config, plan: &Plan, step: usize, parent: &Checkpoint) -> Result<()> {
     let manifest = &parent.manifest;
     let wrong = |reason: String| Err(Error::Parent { step, parent: parent.dir.clone(), reason });
     if manifest.step + 1 != step {
         return wrong(format!("it is step {}, expected {}", manifest.step, step - 1));
     }
-    if manifest.model != run.config.model {
-        return wrong(format!("its network is {:?}, expected {:?}", manifest.model, run.config.model));
+    if manifest.model != config.model {
+        return wrong(format!("its network is {:?}, expected {:?}", manifest.model, config.model));
     }
-    if manifest.position_grid != run.config.position_grid() {
-        return wrong(format!("its position grid is {:?}, expected {:?}", manifest.position_grid, run.config.position_grid()));
+    if manifest.position_grid != config.position_grid() {
+        return wrong(format!("its position grid is {:?}, expected {:?}", manifest.position_grid, config.position_grid()));
     }
-    if manifest.groups != run.plan.groups(step - 1) {
-        return wrong(format!("its classes by step are {:?}, expected {:?}", manifest.groups.0, run.plan.groups(step - 1).0));
+    if manifest.image_spec != config.image_spec() {
+        return wrong(format!("its input is {:?}, expected {:?}", manifest.image_spec, config.image_spec()));
     }
-    match run.plan.classes.must_extend(&manifest.classes) {
+    if manifest.groups != plan.groups(step - 1) {
+        return wrong(format!("its classes by step are {:?}, expected {:?}", manifest.groups.0, plan.groups(step - 1).0));
+    }
+    match plan.classes.must_extend(&manifest.classes) {
         Ok(()) => Ok(()),
         Err(error) => wrong(error.to_string()),
     }

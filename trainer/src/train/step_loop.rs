@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use amis_artifacts::checkpoint::Checkpoint;
 use amis_artifacts::weights::Weights;
@@ -14,10 +14,11 @@ use super::networks::{Networks, networks};
 use super::state::{self, State};
 use super::{Observer, Run, finish};
 use crate::eval::to_tensors;
+use crate::guard::guarded;
 use crate::model::{Mode, Segmenter};
 use crate::optim::{Optimizer, learning_rate};
 use crate::step::{Losses, losses, targets};
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 
 /// Iterations between two lines of losses in the log; reading a loss makes the host wait for the device.
 const LOG_EVERY: usize = 10;
@@ -33,6 +34,9 @@ struct StepLoop<'a> {
     log: Log,
     best: Option<f64>,
     best_weights: Weights,
+    /// Time spent on the step by earlier starts.
+    seconds_before: f64,
+    started: Instant,
     per_epoch: usize,
     total: usize,
 }
@@ -44,11 +48,19 @@ struct StepLoop<'a> {
 pub(super) fn train_step(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>, observer: &mut dyn Observer) -> Result<Checkpoint> {
     let mut this = StepLoop::new(run, step, parent)?;
     let done = this.resume()?;
+    this.log.write(&LogRecord::Started {
+        step,
+        iteration: done,
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        device: device::name(run.device),
+        precision: run.config.train.precision,
+        threads: tch::get_num_threads().max(1) as usize,
+    })?;
     observer.step_started(step, &run.config.task.steps[step], run.plan.images[step].len(), this.total, done);
     this.iterate(done, observer)?;
     let best = Segmenter::new(&run.config.model, &run.plan.groups(step), run.config.position_grid(), &this.best_weights, run.device, false)?;
     let checkpoint = finish::write(run, step, &best, parent)?;
-    state::clear(run.dir);
+    this.log.write(&LogRecord::Finished { step, iteration: this.total, seconds: this.seconds() })?;
     Ok(checkpoint)
 }
 
@@ -64,6 +76,8 @@ impl<'a> StepLoop<'a> {
             log: Log::open(run.dir)?,
             best: None,
             best_weights: Weights::new(),
+            seconds_before: 0.0,
+            started: Instant::now(),
             per_epoch,
             total: per_epoch * config.phase(step).epochs,
         })
@@ -76,7 +90,7 @@ impl<'a> StepLoop<'a> {
         self.networks.new =
             Segmenter::new(&config.model, &groups, config.position_grid(), &state.model, self.run.device, true)?.in_precision(config.train.precision);
         self.optimizer.restore(state.iteration as i64, &state.optimizer, &self.networks.new.params)?;
-        (self.best, self.best_weights) = (state.best_miou, state.best);
+        (self.best, self.best_weights, self.seconds_before) = (state.best_miou, state.best, state.seconds);
         Ok(state.iteration)
     }
 
@@ -85,6 +99,7 @@ impl<'a> StepLoop<'a> {
             step: self.step,
             iteration,
             best_miou: self.best,
+            seconds: self.seconds(),
             model: self.networks.new.params.to_weights()?,
             optimizer: self.optimizer.to_weights()?,
             best: self.best_weights.clone(),
@@ -92,9 +107,15 @@ impl<'a> StepLoop<'a> {
         state::save(self.run.dir, state)
     }
 
+    /// Time spent on the step, over all starts.
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.started.elapsed().as_secs_f64()
+    }
+
     fn iterate(&mut self, done: usize, observer: &mut dyn Observer) -> Result<()> {
         let eval_every = self.per_epoch * self.run.config.train.eval_every;
-        let (mut since, mut images) = (Instant::now(), 0);
+        let save_every = Duration::from_secs(self.run.config.train.save_every_s);
+        let (mut since, mut images, mut saved) = (Instant::now(), 0, Instant::now());
         for batch in Loader::start(self.loading(done)?)? {
             let batch = batch?;
             let iteration = batch.iteration;
@@ -112,10 +133,13 @@ impl<'a> StepLoop<'a> {
             observer.iteration(finished, total_loss);
             if validates {
                 self.validate(finished, observer)?;
-                self.save(finished)?;
             }
-            if self.run.stop.load(Ordering::Relaxed) {
+            let stops = self.run.stop.load(Ordering::Relaxed);
+            if validates || stops || saved.elapsed() >= save_every {
                 self.save(finished)?;
+                saved = Instant::now();
+            }
+            if stops {
                 return Err(Error::Stopped { step: self.step, iteration: finished });
             }
         }
@@ -141,6 +165,12 @@ impl<'a> StepLoop<'a> {
 
     /// Forward, backward, update.
     fn update(&mut self, batch: &Batch) -> Result<(Losses, f64)> {
+        let side = self.run.config.image.crop_px;
+        let doing = || format!("training on {} images of {side}x{side} pixels at once", batch.names.len());
+        guarded(doing, || self.update_unguarded(batch))
+    }
+
+    fn update_unguarded(&mut self, batch: &Batch) -> Result<(Losses, f64)> {
         let config = self.run.config;
         let (images, labels) = to_tensors(batch, config.image.crop_px, config.image.crop_px, self.run.device)?;
         let mut rng = Pcg64Mcg::seed_from_u64(mix(config.train.seed, self.step, batch.iteration + 1));

@@ -1,9 +1,37 @@
 #![allow(clippy::unwrap_used, missing_docs, dead_code)]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use amis_data::synth::{self, SynthOptions};
 use tch::{Kind, Tensor};
+
+/// Overrides of `configs/demo.toml` for a run of seconds: 4, 2 and 2 iterations in its three steps; step 1 has fewer images than a batch.
+pub const SMALL: [&str; 11] = [
+    "model.dim=16",
+    "model.depth=1",
+    "model.heads=2",
+    "model.decoder_heads=2",
+    "image.crop_px=32",
+    "image.height_px=32",
+    "image.width_px=48",
+    "train.batch=4",
+    "train.base.epochs=2",
+    "train.increment.epochs=2",
+    "train.eval_every=1",
+];
+
+/// The configuration that [`SMALL`] overrides.
+pub fn demo_config() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/demo.toml")
+}
+
+/// A data set for [`SMALL`].
+pub fn small_data(folder: &Path) -> PathBuf {
+    let dir = folder.join("data");
+    synth::write(&dir, &SynthOptions { step_images: [8, 3, 5], val_images: 3, width_px: 48, height_px: 32, seed: 1 }).unwrap();
+    dir
+}
 
 /// A file of reference numbers, as tensors by name.
 pub struct Golden(BTreeMap<String, Tensor>);
