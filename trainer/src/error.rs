@@ -111,9 +111,12 @@ pub enum Error {
         /// What is wrong with each.
         reason: String,
     },
-    /// A folder about which no report can be made.
-    #[error("no report about {}: {reason}", run.display())]
-    #[diagnostic(code(amis::input::run), help("name a folder that amis-train run has written; runs that are compared have the same steps"))]
+    /// A run folder that is none, or does not fit the others.
+    #[error("the run in {} cannot be shown: {reason}", run.display())]
+    #[diagnostic(
+        code(amis::input::run),
+        help("name folders that amis-train run has written; report compares runs of the same steps, compare takes finished ones")
+    )]
     Report {
         /// The folder.
         run: PathBuf,

@@ -1,5 +1,6 @@
 //! The command line: what was typed, and one file per subcommand.
 
+mod compare;
 mod doctor;
 mod progress;
 mod report;
@@ -28,6 +29,7 @@ Examples:
   amis-train doctor configs/camvid.toml --set data.root=data/camvid-voc
   amis-train run configs/camvid.toml --set data.root=data/camvid-voc --out runs/camvid
   amis-train report runs/camvid                      one HTML page about the run
+  amis-train compare runs/camvid-*                   presets and seeds side by side
 
 Exit codes: 0 ok, 1 failed or stopped, 2 wrong usage, 3 wrong input, 4 something is missing on this machine.";
 
@@ -37,6 +39,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Run(run::Run),
     Report(report::Report),
+    Compare(compare::Compare),
 }
 
 /// Parses the command line and runs it.
@@ -49,6 +52,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Doctor(command) => finish(command.run(), cli.json),
         Command::Run(command) => finish(command.run(cli.json), cli.json),
         Command::Report(command) => finish(command.run(), cli.json),
+        Command::Compare(command) => finish(command.run(cli.json), cli.json),
     }
 }
 

@@ -8,8 +8,8 @@ mod figures;
 mod iou_table;
 mod page;
 mod pictures;
-mod provenance;
-mod run;
+pub(crate) mod provenance;
+pub(crate) mod run;
 
 use std::path::{Path, PathBuf};
 

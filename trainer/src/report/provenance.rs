@@ -32,7 +32,7 @@ pub(super) fn configuration(runs: &[RunData]) -> Markup {
 }
 
 /// Values by dotted key.
-fn flatten(value: &Value) -> BTreeMap<String, String> {
+pub(crate) fn flatten(value: &Value) -> BTreeMap<String, String> {
     fn walk(key: &str, value: &Value, into: &mut BTreeMap<String, String>) {
         match value {
             Value::Object(fields) => fields.iter().for_each(|(name, v)| walk(&if key.is_empty() { name.clone() } else { format!("{key}.{name}") }, v, into)),

@@ -13,35 +13,35 @@ use crate::{Error, Result};
 
 /// The parts of `config.json` that the page speaks of; the rest is shown as it is.
 #[derive(Debug, Deserialize)]
-pub(super) struct RunConfig {
-    pub(super) data: DataConfig,
-    pub(super) task: TaskConfig,
-    pub(super) train: TrainConfig,
+pub(crate) struct RunConfig {
+    pub(crate) data: DataConfig,
+    pub(crate) task: TaskConfig,
+    pub(crate) train: TrainConfig,
 }
 
 /// A finished step.
 #[derive(Debug)]
-pub(super) struct Finished {
-    pub(super) checkpoint: Checkpoint,
-    pub(super) sha256: String,
-    pub(super) metrics: StepMetrics,
+pub(crate) struct Finished {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) sha256: String,
+    pub(crate) metrics: StepMetrics,
 }
 
 /// What a run folder holds.
 #[derive(Debug)]
-pub(super) struct RunData {
-    pub(super) dir: PathBuf,
+pub(crate) struct RunData {
+    pub(crate) dir: PathBuf,
     /// Short name, different from that of the other runs on the page.
-    pub(super) name: String,
-    pub(super) config: RunConfig,
+    pub(crate) name: String,
+    pub(crate) config: RunConfig,
     /// `config.json` as it stands there.
-    pub(super) resolved: Value,
+    pub(crate) resolved: Value,
     /// All classes of the task.
-    pub(super) classes: ClassList,
+    pub(crate) classes: ClassList,
     /// Finished steps, in place; none where a step has no checkpoint yet.
-    pub(super) steps: Vec<Option<Finished>>,
+    pub(crate) steps: Vec<Option<Finished>>,
     /// Losses and validations.
-    pub(super) log: Vec<LogRecord>,
+    pub(crate) log: Vec<LogRecord>,
 }
 
 impl RunData {
@@ -49,7 +49,7 @@ impl RunData {
     ///
     /// # Errors
     /// The folder is no run, or one of its files is damaged.
-    pub(super) fn open(dir: &Path) -> Result<Self> {
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
         if !path.is_file() {
             let found = if dir.is_dir() { "the folder has no config.json" } else { "there is no such folder" };
@@ -69,7 +69,7 @@ impl RunData {
     ///
     /// # Errors
     /// They differ.
-    pub(super) fn must_compare_with(&self, main: &Self) -> Result<()> {
+    pub(crate) fn must_compare_with(&self, main: &Self) -> Result<()> {
         let (found, expected) = (&self.config.task.steps, &main.config.task.steps);
         if found == expected {
             return Ok(());
@@ -79,33 +79,42 @@ impl RunData {
     }
 
     /// A step, if it is finished.
-    pub(super) fn step(&self, step: usize) -> Option<&Finished> {
+    pub(crate) fn step(&self, step: usize) -> Option<&Finished> {
         self.steps.get(step)?.as_ref()
     }
 
     /// The last finished step.
-    pub(super) fn last(&self) -> Option<&Finished> {
+    pub(crate) fn last(&self) -> Option<&Finished> {
         self.steps.iter().flatten().next_back()
     }
 
+    /// Which steps have no checkpoint, for a run that is not finished.
+    pub(crate) fn what_is_missing(&self) -> String {
+        let missing = |&(step, finished): &(usize, &Option<Finished>)| finished.is_none().then(|| step.to_string());
+        let steps: Vec<String> = self.steps.iter().enumerate().filter_map(|s| missing(&s)).collect();
+        let base = self.config.train.base_checkpoint.as_ref().filter(|_| self.steps.first().is_some_and(Option::is_none));
+        let base = base.map_or(String::new(), |b| format!(" (the base step is to be in {})", b.display()));
+        format!("step {} of {} is not finished{base}", steps.join(", "), self.steps.len())
+    }
+
     /// IoU of a class after a step, 0..1.
-    pub(super) fn iou(&self, step: usize, class: usize) -> Option<f64> {
+    pub(crate) fn iou(&self, step: usize, class: usize) -> Option<f64> {
         self.step(step)?.metrics.classes.get(class)?.iou
     }
 
     /// The preset as it is written in a configuration.
-    pub(super) fn preset(&self) -> &str {
+    pub(crate) fn preset(&self) -> &str {
         self.resolved.pointer("/train/preset").and_then(Value::as_str).unwrap_or_default()
     }
 
     /// Length of an image list of a step, "–" before the step is finished.
-    pub(super) fn images(&self, step: usize, role: &str) -> String {
+    pub(crate) fn images(&self, step: usize, role: &str) -> String {
         let list = self.step(step).and_then(|f| f.checkpoint.manifest.image_lists.iter().find(|l| l.role == role));
         list.map_or("–".into(), |l| l.images.to_string())
     }
 
     /// Step in which a class is learned; background counts to the base.
-    pub(super) fn learned_in(&self, class: usize) -> usize {
+    pub(crate) fn learned_in(&self, class: usize) -> usize {
         let mut end = 0;
         let ends = self.config.task.steps.iter().map(|names| {
             end += names.len();
@@ -115,13 +124,13 @@ impl RunData {
     }
 
     /// IoU of a class after the last step, minus the one after the step that taught it. None for a class of the last step.
-    pub(super) fn forgetting(&self, class: usize) -> Option<f64> {
+    pub(crate) fn forgetting(&self, class: usize) -> Option<f64> {
         let (last, learned) = (self.last()?.metrics.step, self.learned_in(class));
         if learned < last { Some(self.iou(last, class)? - self.iou(learned, class)?) } else { None }
     }
 
     /// Mean of [`Self::forgetting`] over all classes that have one, background left out.
-    pub(super) fn mean_forgetting(&self) -> Option<f64> {
+    pub(crate) fn mean_forgetting(&self) -> Option<f64> {
         let values: Vec<f64> = (1..self.classes.len()).filter_map(|class| self.forgetting(class)).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     }
@@ -145,7 +154,7 @@ fn short_name(dir: &Path) -> String {
 }
 
 /// Gives runs whose folders have the same name their paths instead.
-pub(super) fn name_apart(runs: &mut [RunData]) {
+pub(crate) fn name_apart(runs: &mut [RunData]) {
     let names: Vec<String> = runs.iter().map(|r| r.name.clone()).collect();
     for run in runs {
         if names.iter().filter(|n| **n == run.name).count() > 1 {

@@ -1,0 +1,41 @@
+use std::path::PathBuf;
+
+use amis_artifacts::files;
+use amis_trainer::Result;
+use amis_trainer::compare::Comparison;
+use clap::Args;
+
+/// Put finished runs side by side: presets, ablations and seeds, with mean and spread.
+///
+/// Runs of one task, preset and configuration are a group, over their seeds; settings in which a run differs from the others of its task and preset make
+/// a variant. Runs that are not finished are named and left out.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  amis-train compare runs/camvid-*\n  amis-train compare runs/camvid-* --results docs/results/4-1-1.json")]
+pub(super) struct Compare {
+    /// Folders of runs.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Write every run and group to this JSON file.
+    #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
+}
+
+impl Compare {
+    pub(super) fn run(self, json: bool) -> Result<Comparison> {
+        let comparison = Comparison::of(&self.runs)?;
+        for skipped in &comparison.skipped {
+            tracing::warn!("left out {}: {}", skipped.run, skipped.reason);
+        }
+        for [a, b] in comparison.repeated_seeds() {
+            tracing::warn!("{a} and {b} have the same task, preset, configuration and seed: both count");
+        }
+        if let Some(path) = &self.results {
+            files::write_json(path, &comparison)?;
+            tracing::info!("results in {}", path.display());
+        }
+        if !json {
+            println!("{}", comparison.table());
+        }
+        Ok(comparison)
+    }
+}
