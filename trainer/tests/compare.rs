@@ -174,6 +174,15 @@ fn what_cannot_stand_side_by_side_is_named() {
     assert!(message.contains("other") && message.contains("classes by step"), "{message}");
     assert!(refused(&[dir.path().join("nowhere")]).contains("no such folder"));
 
+    // A folder of runs stands for them; equal names are told apart by what is before them.
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    run(&one, "seed-0", &[], &[&[50, 80, 40], &[50, 60, 30, 30]]);
+    run(&one, "seed-1", &["train.seed=5"], &[&[50, 80, 40], &[50, 60, 30, 30]]);
+    run(&two, "seed-0", &["train.preset=mbs"], &[&[50, 80, 40], &[50, 60, 30, 30]]);
+    let both = Comparison::of(&[one, two]).unwrap();
+    let names: Vec<&str> = both.runs.iter().map(|r| r.run.as_str()).collect();
+    assert_eq!((names, both.groups.len()), (vec!["one/seed-0", "seed-1", "two/seed-0"], 2));
+
     let again = run(dir.path(), "again", &["data.root=copy"], &[&[50, 80, 40], &[50, 60, 30, 30]]);
     assert_eq!(Comparison::of(&[whole, again]).unwrap().repeated_seeds(), [["whole", "again"]]);
 }

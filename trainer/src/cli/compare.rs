@@ -12,7 +12,7 @@ use clap::Args;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  amis-train compare runs/camvid-*\n  amis-train compare runs/camvid-* --results docs/results/4-1-1.json")]
 pub(super) struct Compare {
-    /// Folders of runs.
+    /// Runs, or folders with runs in them.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Write every run and group to this JSON file.

@@ -4,7 +4,7 @@ mod group;
 mod outcome;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -35,12 +35,12 @@ pub struct Skipped {
 }
 
 impl Comparison {
-    /// Reads the runs in these folders and groups them. Unfinished ones are listed as skipped.
+    /// Reads the runs in these folders and groups them; a folder may be a run, or hold some. Unfinished ones are listed as skipped.
     ///
     /// # Errors
     /// A folder that is no run or is named twice, damaged files, runs of one order with different steps, or no finished run at all.
     pub fn of(dirs: &[PathBuf]) -> Result<Self> {
-        let mut all = dirs.iter().map(|dir| RunData::open(dir)).collect::<Result<Vec<_>>>()?;
+        let mut all = dirs.iter().flat_map(|dir| runs_in(dir)).map(|dir| RunData::open(&dir)).collect::<Result<Vec<_>>>()?;
         run::name_apart(&mut all);
         must_differ(&all)?;
         let (runs, unfinished): (Vec<RunData>, Vec<RunData>) = all.into_iter().partition(|r| r.steps.iter().all(Option::is_some));
@@ -64,6 +64,15 @@ impl Comparison {
         let pairs = self.runs.iter().enumerate().flat_map(|(i, a)| self.runs[i + 1..].iter().map(move |b| (a, b)));
         pairs.filter(|(a, b)| a.key() == b.key() && a.seed == b.seed).map(|(a, b)| [a.run.as_str(), b.run.as_str()]).collect()
     }
+}
+
+/// The folder itself, or the runs right below it where it is none.
+fn runs_in(dir: &Path) -> Vec<PathBuf> {
+    let is_run = |dir: &Path| dir.join("config.json").is_file();
+    let below = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut below: Vec<PathBuf> = below.filter(|below| is_run(below)).collect();
+    below.sort();
+    if is_run(dir) || below.is_empty() { vec![dir.into()] } else { below }
 }
 
 /// The run that says which classes are old and which are new: the first with this order that learns step by step, if there is one.

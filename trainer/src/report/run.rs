@@ -153,12 +153,17 @@ fn short_name(dir: &Path) -> String {
     whole.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// Gives runs whose folders have the same name their paths instead.
+/// Gives runs whose folders have the same name as much of their paths as tells them apart.
 pub(crate) fn name_apart(runs: &mut [RunData]) {
-    let names: Vec<String> = runs.iter().map(|r| r.name.clone()).collect();
-    for run in runs {
-        if names.iter().filter(|n| **n == run.name).count() > 1 {
-            run.name = run.dir.display().to_string();
-        }
+    let paths: Vec<PathBuf> = runs.iter().map(|r| r.dir.canonicalize().unwrap_or_else(|_| r.dir.clone())).collect();
+    for (run, path) in runs.iter_mut().zip(&paths) {
+        let twin = |length: usize| paths.iter().any(|other| other != path && tail(other, length) == tail(path, length));
+        let length = (1..path.components().count()).find(|&length| !twin(length));
+        run.name = tail(path, length.unwrap_or(1)).display().to_string();
     }
+}
+
+/// The last parts of a path.
+fn tail(path: &Path, length: usize) -> PathBuf {
+    path.components().skip(path.components().count().saturating_sub(length)).collect()
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use amis_artifacts::{Error as ArtifactError, files};
 use serde::{Deserialize, Serialize};
 
+use super::Run;
+use super::events::Events;
 use crate::Result;
 use crate::model::Precision;
 
@@ -82,15 +84,17 @@ impl LogRecord {
     }
 }
 
-/// Appends to `log.jsonl`.
+/// Appends to `log.jsonl`, and to TensorBoard's event file.
 pub(super) struct Log {
     path: PathBuf,
     file: File,
+    events: Events,
 }
 
 impl Log {
-    pub(super) fn open(dir: &Path) -> Result<Self> {
-        let path = dir.join("log.jsonl");
+    /// For the records of step `step`.
+    pub(super) fn open(run: &Run<'_>, step: usize) -> Result<Self> {
+        let path = run.dir.join("log.jsonl");
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let io = |source| ArtifactError::Io { action: "write", path: path.clone(), source };
         let mut file = file.map_err(io)?;
@@ -99,12 +103,13 @@ impl Log {
         if text.last().is_some_and(|&byte| byte != b'\n') {
             file.write_all(b"\n").map_err(io)?;
         }
-        Ok(Self { path, file })
+        Ok(Self { path, file, events: Events::new(run, step) })
     }
 
     pub(super) fn write(&mut self, record: &LogRecord) -> Result<()> {
         let line = serde_json::to_string(record).unwrap_or_default();
-        writeln!(self.file, "{line}").map_err(|source| ArtifactError::Io { action: "write", path: self.path.clone(), source }.into())
+        writeln!(self.file, "{line}").map_err(|source| ArtifactError::Io { action: "write", path: self.path.clone(), source })?;
+        self.events.write(record)
     }
 }
 

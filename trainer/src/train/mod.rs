@@ -1,5 +1,6 @@
 //! The road of a run: base step, then one incremental step per entry of the task, a checkpoint folder for each.
 
+mod events;
 mod finish;
 mod lock;
 mod log;
@@ -15,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 use amis_artifacts::checkpoint::Checkpoint;
 use amis_artifacts::files;
 use amis_artifacts::metrics::StepMetrics;
+use amis_data::loader::iterations_per_epoch;
 use serde::Serialize;
 use tch::Device;
 
@@ -67,6 +69,18 @@ struct Run<'a> {
     dir: &'a Path,
     device: Device,
     stop: &'a AtomicBool,
+}
+
+impl Run<'_> {
+    /// Iterations of a step in an epoch.
+    fn per_epoch(&self, step: usize) -> usize {
+        iterations_per_epoch(self.plan.images[step].len(), self.config.train.batch, true)
+    }
+
+    /// Iterations of a whole step.
+    fn iterations(&self, step: usize) -> usize {
+        self.per_epoch(step) * self.config.phase(step).epochs
+    }
 }
 
 /// Trains all steps of `config` into the folder of `place`. Steps that are finished there are kept; a started one goes on where its state was saved.

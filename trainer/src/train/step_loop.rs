@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use amis_artifacts::checkpoint::Checkpoint;
 use amis_artifacts::weights::Weights;
 use amis_data::label_mapping;
-use amis_data::loader::{Batch, Loader, LoaderOptions, iterations_per_epoch};
+use amis_data::loader::{Batch, Loader, LoaderOptions};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -67,19 +67,18 @@ pub(super) fn train_step(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>
 impl<'a> StepLoop<'a> {
     fn new(run: &'a Run<'a>, step: usize, parent: Option<&Checkpoint>) -> Result<Self> {
         let config = run.config;
-        let per_epoch = iterations_per_epoch(run.plan.images[step].len(), config.train.batch, true);
         Ok(Self {
             run,
             step,
             networks: networks(run, step, parent)?,
             optimizer: Optimizer::new(config.optimizer.rule, config.optimizer.weight_decay),
-            log: Log::open(run.dir)?,
+            log: Log::open(run, step)?,
             best: None,
             best_weights: Weights::new(),
             seconds_before: 0.0,
             started: Instant::now(),
-            per_epoch,
-            total: per_epoch * config.phase(step).epochs,
+            per_epoch: run.per_epoch(step),
+            total: run.iterations(step),
         })
     }
 
