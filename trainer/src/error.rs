@@ -57,6 +57,36 @@ pub enum Error {
         /// Tensor, found and expected shape.
         reason: String,
     },
+    /// A file of another program that is no weights for this network.
+    #[error("weights in {}: {reason}", path.display())]
+    #[diagnostic(code(amis::input::foreign_weights), help("{advice}"))]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with found and expected.
+        reason: String,
+        /// What to do about it.
+        advice: String,
+    },
+    /// A pickle that is more than weights.
+    #[error("{} asks for {name}, which is no part of weights; nothing was run", path.display())]
+    #[diagnostic(
+        code(amis::input::pickle),
+        help("only tensors and plain data are read. If you trust where the file comes from, load it in Python and save model.state_dict() alone")
+    )]
+    RefusedPickle {
+        /// The file.
+        path: PathBuf,
+        /// Function or class that it names.
+        name: String,
+    },
+    /// A file to write whose ending names no format.
+    #[error("cannot tell from {} in which format to write", path.display())]
+    #[diagnostic(code(amis::usage::ending), help("end the name in .safetensors, or in .pth for torch.load"))]
+    Ending {
+        /// The file.
+        path: PathBuf,
+    },
     /// A step whose parent does not fit.
     #[error("step {step} cannot start from {}: {reason}", parent.display())]
     #[diagnostic(

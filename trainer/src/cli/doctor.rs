@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use amis_artifacts::cli::describe;
 use amis_trainer::config::Config;
+use amis_trainer::pretrained::Pretrained;
 use amis_trainer::train::Plan;
 use amis_trainer::{Error, Result};
 use clap::Args;
@@ -22,6 +23,10 @@ pub(super) struct Doctor {
 impl Doctor {
     pub(super) fn run(self) -> Result<serde_json::Value> {
         let config = Config::load(&self.config, &self.overrides)?;
+        if let Some(file) = &config.train.pretrained {
+            Pretrained::open(file, &config.model)?;
+            tracing::info!("{} holds an encoder that fits", file.display());
+        }
         let plan = Plan::new(&config)?;
         for (step, images) in plan.images.iter().enumerate() {
             tracing::info!("step {step}: {} images for {}", images.len(), config.task.steps[step].join(", "));

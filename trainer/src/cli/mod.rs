@@ -2,6 +2,8 @@
 
 mod compare;
 mod doctor;
+mod export_weights;
+mod import;
 mod progress;
 mod report;
 mod run;
@@ -30,6 +32,8 @@ Examples:
   amis-train run configs/camvid.toml --set data.root=data/camvid-voc --out runs/camvid
   amis-train report runs/camvid                      one HTML page about the run
   amis-train compare runs/camvid-*                   presets and seeds side by side
+  amis-train import mbs.pth --classes-file voc.txt --out runs/mbs
+  amis-train export-weights runs/camvid/step-2 --out camvid.pth
 
 Exit codes: 0 ok, 1 failed or stopped, 2 wrong usage, 3 wrong input, 4 something is missing on this machine.";
 
@@ -40,6 +44,8 @@ enum Command {
     Run(run::Run),
     Report(report::Report),
     Compare(compare::Compare),
+    Import(import::Import),
+    ExportWeights(export_weights::ExportWeights),
 }
 
 /// Parses the command line and runs it.
@@ -53,6 +59,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(command) => finish(command.run(cli.json), cli.json),
         Command::Report(command) => finish(command.run(), cli.json),
         Command::Compare(command) => finish(command.run(cli.json), cli.json),
+        Command::Import(command) => finish(command.run(), cli.json),
+        Command::ExportWeights(command) => finish(command.run(), cli.json),
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::{Config, DataConfig, ImageConfig, Method, OptimizerConfig, Preset, TaskConfig, TrainConfig};
+use crate::model::Backbone;
 use crate::{Error, Result};
 
 /// Largest configuration file, in bytes.
@@ -34,13 +35,41 @@ struct RawConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawModel {
-    patch_px: u32,
-    dim: u32,
-    depth: u32,
-    heads: u32,
-    decoder_depth: u32,
-    decoder_heads: u32,
+    backbone: Option<Backbone>,
+    patch_px: Option<u32>,
+    dim: Option<u32>,
+    depth: Option<u32>,
+    heads: Option<u32>,
+    decoder_depth: Option<u32>,
+    decoder_heads: Option<u32>,
     gab: Option<bool>,
+}
+
+impl RawModel {
+    /// Sizes from the backbone's name, or each by its own key; the block is part of AMIS, other presets are networks without it unless the file says so.
+    fn spec(&self, preset: Preset) -> std::result::Result<ModelSpec, String> {
+        let gab = self.gab.unwrap_or(preset == Preset::Amis);
+        let encoder = [("patch_px", self.patch_px), ("dim", self.dim), ("depth", self.depth), ("heads", self.heads)];
+        let decoder = [("decoder_depth", self.decoder_depth), ("decoder_heads", self.decoder_heads)];
+        let Some(backbone) = self.backbone else {
+            let missing = encoder.iter().chain(&decoder).find(|(_, value)| value.is_none());
+            let sizes = encoder.map(|(_, value)| value.unwrap_or_default());
+            let [decoder_depth, decoder_heads] = decoder.map(|(_, value)| value.unwrap_or_default());
+            return match missing {
+                Some((key, _)) => Err(format!("model.{key} is missing; without model.backbone every size has to be there")),
+                None => Ok(ModelSpec { patch_px: sizes[0], dim: sizes[1], depth: sizes[2], heads: sizes[3], decoder_depth, decoder_heads, gab }),
+            };
+        };
+        if let Some((key, _)) = encoder.iter().find(|(_, value)| value.is_some()) {
+            return Err(format!(
+                "model.{key} and model.backbone = \"{}\" contradict each other: the backbone says it all, take one of them out",
+                backbone.name()
+            ));
+        }
+        let spec = backbone.spec();
+        let decoder_depth = self.decoder_depth.unwrap_or(spec.decoder_depth);
+        Ok(ModelSpec { decoder_depth, decoder_heads: self.decoder_heads.unwrap_or(spec.decoder_heads), gab, ..spec })
+    }
 }
 
 impl Config {
@@ -103,9 +132,6 @@ impl Config {
 }
 
 fn resolve(raw: RawConfig) -> std::result::Result<Config, String> {
-    let RawModel { patch_px, dim, depth, heads, decoder_depth, decoder_heads, gab } = raw.model;
-    // The block is part of AMIS; the other presets are networks without it unless the file says otherwise.
-    let gab = gab.unwrap_or(raw.train.preset == Preset::Amis);
     let mut method = Table::try_from(Method::preset(raw.train.preset)).map_err(|e| e.to_string())?;
     method.extend(raw.method);
     let mut task = raw.task;
@@ -116,7 +142,7 @@ fn resolve(raw: RawConfig) -> std::result::Result<Config, String> {
         data: raw.data,
         task,
         image: raw.image,
-        model: ModelSpec { patch_px, dim, depth, heads, decoder_depth, decoder_heads, gab },
+        model: raw.model.spec(raw.train.preset)?,
         train: raw.train,
         augment: raw.augment,
         optimizer: raw.optimizer,
@@ -159,6 +185,28 @@ mod tests {
         assert!(load(&["train.preset=finetune", "method.boundary_weight=0.5"]).unwrap().method.is_more_than_finetuning());
         let mixed = load(&["train.preset=mbs", "method.pod_factor=0.5", "model.gab=true", "data.root=some/where"]).unwrap();
         assert!(mixed.model.gab && mixed.method.pod_factor == 0.5 && mixed.data.root == Path::new("some/where"));
+    }
+
+    #[test]
+    fn a_backbone_gives_all_sizes_and_takes_none_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        let demo = include_str!("../../../configs/demo.toml");
+        let (before, rest) = demo.split_once("[model]").unwrap();
+        let (_, after) = rest.split_once("[train]").unwrap();
+        let load = |model: &str| {
+            std::fs::write(&path, format!("{before}[model]\n{model}\n[train]{after}")).unwrap();
+            Config::load(&path, &[])
+        };
+        let small = load("backbone = \"vit_small\"").unwrap().model;
+        assert_eq!(small, ModelSpec { patch_px: 16, dim: 384, depth: 12, heads: 6, decoder_depth: 2, decoder_heads: 6, gab: true });
+        assert_eq!(load("backbone = \"vit_tiny\"\ndecoder_depth = 1").unwrap().model.decoder_depth, 1);
+        let both = load("backbone = \"vit_base\"\ndepth = 6").unwrap_err().to_string();
+        assert!(both.contains("model.depth and model.backbone = \"vit_base\" contradict"), "{both}");
+        let none = load("dim = 96").unwrap_err().to_string();
+        assert!(none.contains("model.patch_px is missing"), "{none}");
+        let unknown = load("backbone = \"resnet50\"").unwrap_err().to_string();
+        assert!(unknown.contains("resnet50") && unknown.contains("vit_base"), "{unknown}");
     }
 
     #[test]

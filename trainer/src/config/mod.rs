@@ -127,6 +127,9 @@ pub struct TrainConfig {
     /// Checkpoint to take as base step instead of training one.
     #[serde(default)]
     pub base_checkpoint: Option<PathBuf>,
+    /// Weights that the encoder of the base step starts from: timm's or the reference's, safetensors or `.pth`.
+    #[serde(default)]
+    pub pretrained: Option<PathBuf>,
     /// Number format of Linear layers and attention. Evaluations of finished steps compute in float32.
     #[serde(default)]
     pub precision: Precision,

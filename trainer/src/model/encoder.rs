@@ -1,8 +1,8 @@
 use amis_artifacts::model_spec::ModelSpec;
 use tch::{Kind, Tensor};
 
-use super::Params;
 use super::layers::{Block, LayerNorm};
+use super::{Params, position};
 use crate::Result;
 
 /// ViT encoder.
@@ -53,9 +53,6 @@ impl Encoder {
         if grid == self.grid {
             return self.position.shallow_clone();
         }
-        let dim = self.position.size()[2];
-        let plane = self.position.slice(1, 1, None, 1).view([1, self.grid[0], self.grid[1], dim]).permute([0, 3, 1, 2]);
-        let resized = plane.upsample_bilinear2d(grid, false, None, None).flatten(2, 3).transpose(1, 2);
-        Tensor::cat(&[self.position.slice(1, 0, 1, 1), resized], 1)
+        position::resize(&self.position, self.grid, grid)
     }
 }

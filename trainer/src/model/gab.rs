@@ -4,6 +4,9 @@ use super::Params;
 use super::layers::{LayerNorm, Linear};
 use crate::Result;
 
+/// Opens the gates: a factor per channel.
+pub(crate) const GAMMA: &str = "decoder.gab.gamma";
+
 /// Global Attention Block (AMIS.md section 2): gates the patch tokens by what the tasks' prototypes say about the image.
 #[derive(Debug)]
 pub(super) struct GlobalAttention {
@@ -29,7 +32,7 @@ impl GlobalAttention {
             fc1: Linear::new(params, &name("fc1"), dim, dim / 4)?,
             fc2: Linear::new(params, &name("fc2"), dim / 4, dim)?,
             spatial: Linear::new(params, &name("spatial"), dim, 1)?,
-            gamma: params.get(&name("gamma"), &[dim])?,
+            gamma: params.get(GAMMA, &[dim])?,
             dim,
         })
     }

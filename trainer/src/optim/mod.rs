@@ -10,7 +10,7 @@ use amis_artifacts::weights::Weights;
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
 
-use crate::model::Params;
+use crate::model::{GAMMA, Params};
 use crate::{Error, Result};
 
 /// Which rule updates the weights.
@@ -66,7 +66,9 @@ impl Optimizer {
         let [first, second] = self.state.entry(name.to_owned()).or_insert_with(fresh);
         match self.rule {
             Rule::Sgd => {
-                let gradient = gradient + &param * self.weight_decay;
+                // As the reference, but for the gates, which start closed where a network got them later.
+                let weight_decay = if name == GAMMA { 0.0 } else { self.weight_decay };
+                let gradient = gradient + &param * weight_decay;
                 // With a buffer of zeros this equals PyTorch, whose first buffer is the gradient itself.
                 let _ = first.g_mul_scalar_(MOMENTUM).g_add_(&gradient);
                 let _ = param.g_sub_(&((gradient + &*first * MOMENTUM) * learning_rate));

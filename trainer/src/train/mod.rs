@@ -26,6 +26,7 @@ pub use spread::{Spread, spread};
 
 use crate::config::Config;
 use crate::guard::guarded;
+use crate::pretrained::Pretrained;
 use crate::{Error, Result, device};
 
 /// What a run tells while it goes: the program shows it, the library never prints.
@@ -94,6 +95,9 @@ pub fn run(config: &Config, place: Place<'_>, observer: &mut dyn Observer) -> Re
     let plan = Plan::new(config)?;
     networks::check_base(config, &plan)?;
     if !dir.join("config.json").exists() {
+        if let (None, Some(file)) = (&config.train.base_checkpoint, &config.train.pretrained) {
+            Pretrained::open(file, &config.model)?;
+        }
         let report = plan.check(&|_| {});
         if !report.is_sound() {
             return Err(Error::dataset(&config.data.root, &report));

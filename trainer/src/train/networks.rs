@@ -1,15 +1,19 @@
 use amis_artifacts::checkpoint::Checkpoint;
+use amis_artifacts::files;
 use tch::Device;
 
 use super::{Plan, Run};
 use crate::config::Config;
-use crate::model::{Segmenter, add_group, initial_weights};
+use crate::model::{GAMMA, Segmenter, add_group, initial_weights};
+use crate::pretrained::Pretrained;
 use crate::{Error, Result};
 
 /// The network to train and, in an incremental step that needs it, the frozen one of the step before.
 pub(super) struct Networks {
     pub(super) new: Segmenter,
     pub(super) old: Option<Segmenter>,
+    /// Whether the gates of the Global Attention Block start closed, in a network that was imported without it.
+    pub(super) closed_gates: bool,
 }
 
 /// Networks at the start of a step. Step 0 starts at random; later steps copy the parent and add a group of classes.
@@ -22,8 +26,13 @@ pub(super) fn networks(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) 
         Ok(Segmenter::new(&config.model, groups, config.position_grid(), weights, device, trainable)?.in_precision(config.train.precision))
     };
     if step == 0 {
-        let weights = initial_weights(&config.model, &groups, config.position_grid(), config.train.seed);
-        return Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old: None });
+        let mut weights = initial_weights(&config.model, &groups, config.position_grid(), config.train.seed);
+        if let Some(file) = &config.train.pretrained {
+            let report = Pretrained::open(file, &config.model)?.load_into(&mut weights, config.position_grid())?;
+            tracing::info!("{}", report.summary());
+            files::write_json(&run.dir.join("pretrained.json"), &report)?;
+        }
+        return Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old: None, closed_gates: false });
     }
     let expected = run.dir.join(format!("step-{}", step - 1));
     let parent = parent.ok_or_else(|| Error::Parent { step, parent: expected, reason: "no checkpoint there".into() })?;
@@ -48,7 +57,8 @@ pub(super) fn networks(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) 
             t.data.fill(b);
         }
     }
-    Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old })
+    let closed_gates = weights.get(GAMMA).is_some_and(|gamma| gamma.data.iter().all(|&v| v == 0.0));
+    Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old, closed_gates })
 }
 
 /// Checks a base that is given instead of trained, before the data set is read and the folder claimed.

@@ -15,13 +15,15 @@ use super::state::{self, State};
 use super::{Observer, Run, finish};
 use crate::eval::to_tensors;
 use crate::guard::guarded;
-use crate::model::{Mode, Segmenter};
+use crate::model::{GAMMA, Mode, Segmenter};
 use crate::optim::{Optimizer, learning_rate};
 use crate::step::{Losses, losses, targets};
 use crate::{Error, Result, device};
 
 /// Iterations between two lines of losses in the log; reading a loss makes the host wait for the device.
 const LOG_EVERY: usize = 10;
+/// Learning rate of gates that start closed, as a factor: at the common one they hardly move (AMIS.md section 2).
+const GATE_LR: f64 = 10.0;
 /// Decoded training images kept in memory, in bytes.
 const TRAIN_CACHE_BYTES: usize = 2 << 30;
 
@@ -187,6 +189,7 @@ impl<'a> StepLoop<'a> {
         let factor = |name: &str| match (is_own(name), starting) {
             (true, _) if self.step > 0 => config.method.new_lr,
             (false, true) => 0.0,
+            _ if self.networks.closed_gates && name == GAMMA => GATE_LR,
             _ => 1.0,
         };
         self.optimizer.update(&self.networks.new.params, lr, &factor);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use amis_data::synth::{self, SynthOptions};
+use amis_trainer::config::Config;
+use amis_trainer::train;
 use tch::{Kind, Tensor};
 
 /// Overrides of `configs/demo.toml` for a run of seconds: 4, 2 and 2 iterations in its three steps; step 1 has fewer images than a batch.
@@ -31,6 +33,26 @@ pub fn small_data(folder: &Path) -> PathBuf {
     let dir = folder.join("data");
     synth::write(&dir, &SynthOptions { step_images: [8, 3, 5], val_images: 3, width_px: 48, height_px: 32, seed: 1 }).unwrap();
     dir
+}
+
+/// [`SMALL`] with the data of [`small_data`] in a folder, and more overrides.
+pub fn small_config(data: &Path, more: &[&str]) -> Config {
+    let root = format!("data.root={}", data.display());
+    let all: Vec<String> = [root.as_str()].iter().chain(&SMALL).chain(more).map(|s| s.to_string()).collect();
+    Config::load(&demo_config(), &all).unwrap()
+}
+
+/// Trains to the end on the CPU, silently.
+pub fn run_small(config: &Config, out: &Path) -> amis_trainer::Result<train::RunSummary> {
+    struct Silent;
+    impl train::Observer for Silent {
+        fn step_started(&mut self, _: usize, _: &[String], _: usize, _: usize, _: usize) {}
+        fn iteration(&mut self, _: usize, _: Option<f64>) {}
+        fn validated(&mut self, _: usize, _: f64, _: bool) {}
+        fn step_finished(&mut self, _: &amis_artifacts::metrics::StepMetrics, _: bool) {}
+    }
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    train::run(config, train::Place { dir: out, device: tch::Device::Cpu, stop: &stop }, &mut Silent)
 }
 
 /// A file of reference numbers, as tensors by name.
