@@ -21,6 +21,7 @@ fn options(folder: &VocFolder, batch: usize) -> LoaderOptions {
         spec: ImageSpec::imagenet(24, 32, Fit::Crop),
         augment: Some(Augment::default()),
         batch,
+        own: 0..batch,
         seed: 7,
         first_iteration: 0,
         end_iteration: Some(9),
@@ -44,6 +45,27 @@ fn neither_workers_nor_cache_nor_the_start_change_a_batch() {
     assert!(load(LoaderOptions { first_iteration: 5, ..options(&folder, 3) }) == all[5..]);
     assert!(load(LoaderOptions { seed: 8, ..options(&folder, 3) }) != all);
     assert!(load(LoaderOptions { first_iteration: 9, ..options(&folder, 3) }).is_empty());
+}
+
+#[test]
+fn shares_of_a_batch_are_the_batch() {
+    let (_dir, folder) = common::data_set();
+    for augment in [Some(Augment::default()), None] {
+        let options = LoaderOptions { augment, end_iteration: augment.map(|_| 9), ..options(&folder, 5) };
+        let shares = [0..2, 2..3, 3..5].map(|own| load(LoaderOptions { own, ..options.clone() }));
+        for (number, whole) in load(options).into_iter().enumerate() {
+            let join = |mut parts: Batch, share: &Vec<Batch>| {
+                let own = share[number].clone();
+                assert_eq!(own.iteration, number);
+                parts.names.extend(own.names);
+                parts.input.extend(own.input);
+                parts.labels.extend(own.labels);
+                parts
+            };
+            let nothing = Batch { iteration: number, names: Vec::new(), input: Vec::new(), labels: Vec::new() };
+            assert!(shares.iter().fold(nothing, join) == whole, "batch {number}");
+        }
+    }
 }
 
 #[test]
@@ -122,6 +144,7 @@ fn numbers_without_sense_are_refused() {
     let refused = |options: LoaderOptions| Loader::start(options).unwrap_err().to_string();
     assert!(refused(options(&folder, 0)).contains("batch of 0"));
     assert!(refused(LoaderOptions { workers: 0, ..options(&folder, 3) }).contains("0 worker"));
+    assert!(refused(LoaderOptions { own: 1..4, ..options(&folder, 3) }).contains("positions 1..4 of a batch of 3"));
     assert!(refused(LoaderOptions { names: Vec::new(), ..options(&folder, 3) }).contains("no images"));
     let narrow = Augment { scale: [0.0, 1.0], ..Augment::default() };
     assert!(refused(LoaderOptions { augment: Some(narrow), ..options(&folder, 3) }).contains("scale"));

@@ -24,6 +24,7 @@ fn runtime_and_validation_agree_within_one_grey_level_for_every_fit() {
             spec: spec.clone(),
             augment: None,
             batch: 1,
+            own: 0..1,
             seed: 0,
             first_iteration: 0,
             end_iteration: None,

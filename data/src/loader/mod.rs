@@ -42,6 +42,8 @@ pub struct LoaderOptions {
     pub augment: Option<Augment>,
     /// Images in a batch.
     pub batch: usize,
+    /// Positions in every batch that are delivered, `0..batch` for all: processes that train together take their shares of the same batches.
+    pub own: Range<usize>,
     /// Decides order and augmentation.
     pub seed: u64,
     /// First iteration to deliver, counted from the start of training: a resumed run sees what it would have seen.
@@ -147,6 +149,9 @@ fn validate(options: &LoaderOptions) -> Result<()> {
     }
     if !(1..=MAX_BATCH).contains(&options.batch) {
         return wrong(format!("a batch of {} images, expected 1 to {MAX_BATCH}", options.batch));
+    }
+    if options.own.is_empty() || options.own.end > options.batch {
+        return wrong(format!("positions {:?} of a batch of {} images", options.own, options.batch));
     }
     if !(1..=MAX_WORKERS).contains(&options.workers) {
         return wrong(format!("{} worker threads, expected 1 to {MAX_WORKERS}", options.workers));

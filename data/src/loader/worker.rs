@@ -72,9 +72,10 @@ impl<'a> Maker<'a> {
         let options = &self.job.options;
         let (images, size) = (options.names.len(), options.batch);
         let (epoch, start) = (iteration / self.job.per_epoch, iteration % self.job.per_epoch * size);
+        let own = start + options.own.start..start + options.own.end;
         let positions = match self.augmenter {
-            Some(_) => start..start + size,
-            None => start..(start + size).min(images),
+            Some(_) => own,
+            None => own.start.min(images)..own.end.min(images),
         };
         let plane = options.spec.input_len() / 3;
         let mut batch = Batch { iteration, names: Vec::new(), input: vec![0.0; positions.len() * plane * 3], labels: vec![0; positions.len() * plane] };

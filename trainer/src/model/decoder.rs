@@ -63,8 +63,8 @@ impl Decoder {
         Tensor::cat(&self.embeddings, 1)
     }
 
-    /// Patch tokens `[B, N, D]`. `uniform` draws numbers in 0..1 for stochastic depth; without it the network is deterministic. The blocks compute in `kind`.
-    pub(super) fn forward(&self, tokens: &Tensor, mut uniform: Option<&mut dyn FnMut() -> f64>, kind: Kind) -> Decoded {
+    /// Patch tokens `[B, N, D]`. `uniform` draws a sample's next number in 0..1 for stochastic depth; without it the network is deterministic. The blocks compute in `kind`.
+    pub(super) fn forward(&self, tokens: &Tensor, mut uniform: Option<&mut dyn FnMut(usize) -> f64>, kind: Kind) -> Decoded {
         let mut x = self.proj_dec.forward(tokens);
         let mut gate = None;
         if let Some(gab) = &self.gab {
@@ -101,7 +101,7 @@ fn unit(x: &Tensor) -> Tensor {
 }
 
 /// `[B, 1, 1]`: 0 for dropped samples, `1 / (1 - rate)` for kept ones.
-fn keep_mask(like: &Tensor, batch: i64, rate: f64, draw: &mut dyn FnMut() -> f64) -> Tensor {
-    let mask: Vec<f32> = (0..batch).map(|_| if draw() < rate { 0.0 } else { (1.0 / (1.0 - rate)) as f32 }).collect();
+fn keep_mask(like: &Tensor, batch: i64, rate: f64, draw: &mut dyn FnMut(usize) -> f64) -> Tensor {
+    let mask: Vec<f32> = (0..batch).map(|sample| if draw(sample as usize) < rate { 0.0 } else { (1.0 / (1.0 - rate)) as f32 }).collect();
     upload(&Tensor::from_slice(&mask).view([batch, 1, 1]), like.device())
 }

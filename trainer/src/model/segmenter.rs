@@ -41,8 +41,8 @@ pub struct Output {
 
 /// Whether stochastic depth is on.
 pub enum Mode<'a> {
-    /// Training: numbers in 0..1 decide which residual branches are dropped.
-    Train(&'a mut dyn FnMut() -> f64),
+    /// Training: the next number in 0..1 of a sample, named by its place in the batch, decides whether it drops a residual branch.
+    Train(&'a mut dyn FnMut(usize) -> f64),
     /// Deterministic.
     Eval,
 }

@@ -82,6 +82,7 @@ fn validation(run: &Run<'_>, step: usize, names: Vec<String>) -> Result<LoaderOp
         spec: run.config.image_spec(),
         augment: None,
         batch: EVAL_BATCH,
+        own: 0..EVAL_BATCH,
         seed: 0,
         first_iteration: 0,
         end_iteration: None,

@@ -1,5 +1,6 @@
 //! The road of a run: base step, then one incremental step per entry of the task, a checkpoint folder for each.
 
+mod draws;
 mod events;
 mod finish;
 mod lock;

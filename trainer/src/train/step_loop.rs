@@ -6,9 +6,8 @@ use amis_artifacts::checkpoint::Checkpoint;
 use amis_artifacts::weights::Weights;
 use amis_data::label_mapping;
 use amis_data::loader::{Batch, Loader, LoaderOptions};
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64Mcg;
 
+use super::draws::draws;
 use super::log::{Log, LogRecord};
 use super::networks::{Networks, networks};
 use super::state::{self, State};
@@ -156,6 +155,7 @@ impl<'a> StepLoop<'a> {
             spec: config.crop_spec(),
             augment: Some(config.augment),
             batch: config.train.batch,
+            own: 0..config.train.batch,
             seed: mix(config.train.seed, self.step, 0),
             first_iteration: done,
             end_iteration: Some(self.total),
@@ -174,8 +174,7 @@ impl<'a> StepLoop<'a> {
     fn update_unguarded(&mut self, batch: &Batch) -> Result<(Losses, f64)> {
         let config = self.run.config;
         let (images, labels) = to_tensors(batch, config.image.crop_px, config.image.crop_px, self.run.device)?;
-        let mut rng = Pcg64Mcg::seed_from_u64(mix(config.train.seed, self.step, batch.iteration + 1));
-        let mut uniform = || rng.random::<f64>();
+        let mut uniform = draws(mix(config.train.seed, self.step, batch.iteration + 1), 0..batch.names.len());
         let mode = Mode::Train(&mut uniform);
         let targets = targets(self.networks.old.as_ref(), &images, &labels, &config.method);
         let losses = losses(&self.networks.new, &images, &targets, &targets.totals, &config.method, mode);
