@@ -22,7 +22,10 @@ pub enum Error {
     #[error("out of memory while {doing}: {reason}")]
     #[diagnostic(
         code(amis::environment::memory),
-        help("lower train.batch, image.crop_px (for a validation image.height_px and image.width_px) or the model's sizes, or end what else uses this device")
+        help(
+            "train.batch_auto=true cuts a batch into as many parts as it takes, train.accumulate=N into N parts; or lower train.batch, image.crop_px (for a \
+             validation image.height_px and image.width_px) or the model's sizes, or end what else uses this device"
+        )
     )]
     OutOfMemory {
         /// What was being done, with the sizes that count.
@@ -176,6 +179,17 @@ pub enum Error {
         term: &'static str,
         /// Its value.
         value: f64,
+    },
+    /// Gradients that stay infinite in float16.
+    #[error("the gradient of {tensor} is not finite, {times} times in a row; the scale of the loss is down to {scale}")]
+    #[diagnostic(code(amis::trainer::overflow), help("train.precision=bf16 has the range of float32; or lower the learning rate, or set optimizer.clip_norm"))]
+    Overflow {
+        /// First parameter whose gradient is not finite.
+        tensor: String,
+        /// Updates in a row that were left out.
+        times: usize,
+        /// Scale of the loss by now.
+        scale: f64,
     },
     /// The person stopped the run.
     #[error("stopped at step {step}, iteration {iteration}; the state is saved")]

@@ -34,7 +34,7 @@ fn three_mbs_steps_equal_the_reference() {
         }
         new.params.zero_grad();
         losses.total().backward();
-        optimizer.update(&new.params, 1e-4, &|_| 1.0);
+        let _ = optimizer.update(&new.params, 1e-4, &|_| 1.0).unwrap();
     }
     let after = new.params.to_weights().unwrap();
     for (name, host) in golden.weights("new_final.") {

@@ -128,6 +128,55 @@ fn a_damaged_state_gives_way_to_the_one_before_and_two_are_an_error() {
     assert!(matches!(error, Error::State { step: 0, .. }) && error.to_string().matches("does not match its manifest").count() == 2, "{error}");
 }
 
+/// Weights after one update of step 1 with plain SGD, as one vector.
+fn after_one_update(root: &Path, base: &Path, lr: &str, more: &[&str]) -> Vec<f32> {
+    let (lr, base) = (format!("train.increment.lr={lr}"), format!("train.base_checkpoint={}", base.display()));
+    let once =
+        ["train.increment.epochs=1", "optimizer.rule=sgd", "optimizer.schedule=constant", "optimizer.warmup=0", "optimizer.weight_decay=0.0", &lr, &base];
+    let out = tempfile::tempdir_in(root).unwrap();
+    run(&config(root, &[&once, more].concat()), out.path(), None).unwrap();
+    let file = amis_artifacts::weights::read(&out.path().join("step-1/model.safetensors")).unwrap();
+    file.into_values().flat_map(|tensor| tensor.data).collect()
+}
+
+#[test]
+fn gradients_of_micro_batches_are_those_of_the_batch() {
+    tch::set_num_threads(1);
+    let folder = tempfile::tempdir().unwrap();
+    let root = data(folder.path());
+    let base = folder.path().join("base");
+    run(&config(&root, &[]), &base, Some(5)).unwrap_err();
+    let after = |lr: &str, more: &[&str]| after_one_update(&root, &base.join("step-0"), lr, more);
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (f64::from(a - b)).powi(2)).sum::<f64>().sqrt();
+    let (start, whole) = (after("1e-30", &[]), after("9.0", &[]));
+    let update = distance(&start, &whole);
+    assert!(update > 1.0, "{update}");
+    for parts in ["train.accumulate=2", "train.accumulate=4"] {
+        let difference = distance(&after("9.0", &[parts]), &whole);
+        assert!(difference <= 1e-5 * update, "{parts}: {difference} of {update}");
+    }
+    // Clipped to a hundredth of nothing, hardly anything moves.
+    let clipped = distance(&start, &after("9.0", &["optimizer.clip_norm=0.001"]));
+    assert!((clipped - 9.0 * 1.9 * 0.001).abs() < 1e-4, "{clipped}");
+}
+
+#[test]
+fn half_precision_trains_and_resumes_with_its_loss_scale() {
+    tch::set_num_threads(1);
+    let folder = tempfile::tempdir().unwrap();
+    let root = data(folder.path());
+    for precision in ["train.precision=bf16", "train.precision=fp16"] {
+        let config = config(&root, &[precision]);
+        let (whole, stopped) = (folder.path().join(format!("{precision}-whole")), folder.path().join(format!("{precision}-stopped")));
+        run(&config, &whole, None).unwrap();
+        run(&config, &stopped, Some(3)).unwrap_err();
+        run(&config, &stopped, None).unwrap();
+        assert_eq!(weights(&stopped, 2), weights(&whole, 2), "{precision}");
+        let scales = train::read_log(&whole).unwrap().into_iter().filter_map(|r| if let LogRecord::Losses { loss_scale, .. } = r { loss_scale } else { None });
+        assert_eq!(scales.count() > 0, precision.ends_with("fp16"));
+    }
+}
+
 #[test]
 fn only_one_process_trains_in_a_folder() {
     let folder = tempfile::tempdir().unwrap();

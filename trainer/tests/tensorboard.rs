@@ -138,12 +138,13 @@ fn event_files_hold_the_values_of_the_log_once() {
             value.map(|v| expected.insert((tag.to_owned(), (before(step) + after) as i64), v as f32));
         };
         match record {
-            LogRecord::Losses { step, iteration, lr, terms, gate, images_per_s } => {
+            LogRecord::Losses { step, iteration, lr, terms, gradient_norm, loss_scale, gate, images_per_s } => {
                 let total = terms.values().sum();
                 terms.iter().for_each(|(term, value)| expect(step, iteration + 1, &format!("loss/{term}"), Some(*value)));
                 let others = [("loss/total", Some(total)), ("train/lr", Some(lr)), ("train/gate", gate), ("train/images_per_s", Some(images_per_s))];
                 others.into_iter().for_each(|(tag, value)| expect(step, iteration + 1, tag, value));
-                expect(step, iteration + 1, "train/step", Some(step as f64));
+                let more = [("train/step", Some(step as f64)), ("train/gradient_norm", gradient_norm), ("train/loss_scale", loss_scale)];
+                more.into_iter().for_each(|(tag, value)| expect(step, iteration + 1, tag, value));
             }
             LogRecord::Validation { step, iteration, own_miou, iou, .. } => {
                 let names = ["background", "road", "pavement", "building", "car", "tree", "person"];

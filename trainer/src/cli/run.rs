@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use amis_trainer::config::Config;
-use amis_trainer::train::{self, Place, RunSummary, Spread};
+use amis_trainer::train::{self, Figure, Place, RunSummary};
 use amis_trainer::{Result, device};
 use clap::Args;
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub(super) struct Run {
 #[serde(untagged)]
 pub(super) enum Summary {
     One(RunSummary),
-    Seeds { seeds: Vec<SeedSummary>, spread: Vec<Spread> },
+    Seeds { seeds: Vec<SeedSummary>, figures: Vec<Figure> },
 }
 
 /// The run of one seed.
@@ -76,11 +76,11 @@ impl Run {
             seeds.push(SeedSummary { seed, run: train(&set, &dir)? });
         }
         let last: Vec<_> = seeds.iter().filter_map(|s| s.run.steps.last()).collect();
-        let spread = train::spread(&last);
+        let figures = train::figures(&last);
         if !json {
-            print_table(&seeds, &spread);
+            print_table(&seeds, &figures);
         }
-        Ok(Summary::Seeds { seeds, spread })
+        Ok(Summary::Seeds { seeds, figures })
     }
 }
 
@@ -102,13 +102,13 @@ fn stop_on_signal() -> Arc<AtomicBool> {
 }
 
 /// Figures after the last step in per cent, a column for each seed.
-fn print_table(seeds: &[SeedSummary], spread: &[Spread]) {
-    let width = spread.iter().map(|row| row.figure.chars().count()).max().unwrap_or_default().max("IoU in %".len());
+fn print_table(seeds: &[SeedSummary], figures: &[Figure]) {
+    let width = figures.iter().map(|row| row.name.chars().count()).max().unwrap_or_default().max("IoU in %".len());
     let cell = |value: Option<f64>| format!("{:>10}", value.map_or("-".to_owned(), |v| format!("{:.1}", 100.0 * v)));
     let heads = ["mean".to_owned(), "std".to_owned()].into_iter().chain(seeds.iter().map(|s| format!("seed {}", s.seed)));
     println!("{:width$}{}", "IoU in %", heads.map(|head| format!("{head:>10}")).collect::<String>());
-    for row in spread {
-        let cells: String = [row.mean, row.std].into_iter().chain(row.values.iter().copied()).map(cell).collect();
-        println!("{:width$}{cells}", row.figure);
+    for row in figures {
+        let cells: String = [row.spread.mean, row.spread.std].into_iter().chain(row.values.iter().copied()).map(cell).collect();
+        println!("{:width$}{cells}", row.name);
     }
 }

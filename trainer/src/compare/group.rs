@@ -59,7 +59,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(values: impl Iterator<Item = Option<f64>>) -> Self {
+    pub(crate) fn of(values: impl Iterator<Item = Option<f64>>) -> Self {
         let values: Vec<f64> = values.flatten().collect();
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;

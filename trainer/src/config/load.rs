@@ -95,6 +95,15 @@ impl Config {
         self.image_spec().validate(self.model.patch_px).map_err(|e| e.to_string())?;
         let positive = |key: &str, value: usize| if value == 0 { Err(format!("{key} is 0, expected at least 1")) } else { Ok(()) };
         positive("train.batch", self.train.batch)?;
+        if self.train.accumulate == 0 || !self.train.batch.is_multiple_of(self.train.accumulate) {
+            let (batch, parts) = (self.train.batch, self.train.accumulate);
+            return Err(format!("train.accumulate is {parts}, expected a number that divides train.batch {batch}"));
+        }
+        if let Some(norm) = self.optimizer.clip_norm
+            && !(norm > 0.0 && norm.is_finite())
+        {
+            return Err(format!("optimizer.clip_norm is {norm}, expected a number over 0"));
+        }
         positive("train.base.epochs", self.train.base.epochs)?;
         positive("train.increment.epochs", self.train.increment.epochs)?;
         for (key, epochs) in [("train.base.epochs", self.train.base.epochs), ("train.increment.epochs", self.train.increment.epochs)] {
@@ -215,6 +224,9 @@ mod tests {
         assert!(message("train.batsh=3").contains("batsh"), "{}", message("train.batsh=3"));
         assert!(message("method.nothing=3").contains("nothing"));
         assert!(message("train.batch=0").contains("train.batch is 0"));
+        assert!(message("train.accumulate=3").contains("train.accumulate is 3, expected a number that divides train.batch 8"));
+        assert!(message("train.accumulate=0").contains("train.accumulate is 0"));
+        assert!(message("optimizer.clip_norm=0.0").contains("optimizer.clip_norm is 0"));
         assert!(message("image.crop_px=7").contains("image.crop_px is 7"));
         assert!(message("method.distill_weight=-1").contains("method.distill_weight is -1"));
         assert!(message("optimizer.weight_decay=nan").contains("optimizer.weight_decay is NaN"));

@@ -115,8 +115,14 @@ pub struct TrainConfig {
     /// Decides starting weights, order of the images, augmentation and stochastic depth.
     #[serde(default)]
     pub seed: u64,
-    /// Images in a batch.
+    /// Images in a batch: an update of the weights.
     pub batch: usize,
+    /// Micro-batches that a batch is cut into where memory is short; gradients are those of the whole batch.
+    #[serde(default = "default_accumulate")]
+    pub accumulate: usize,
+    /// Cut a batch into as many more micro-batches as memory asks for.
+    #[serde(default)]
+    pub batch_auto: bool,
     /// The base step.
     pub base: Phase,
     /// Every later step.
@@ -145,6 +151,10 @@ fn default_eval() -> usize {
     5
 }
 
+fn default_accumulate() -> usize {
+    1
+}
+
 fn default_save() -> u64 {
     600
 }
@@ -171,6 +181,9 @@ pub struct OptimizerConfig {
     pub rule: Rule,
     /// Strength of weight decay.
     pub weight_decay: f64,
+    /// Gradients that are longer than this, all together, are shortened to it.
+    #[serde(default)]
+    pub clip_norm: Option<f64>,
     /// Iterations over which the learning rate rises.
     #[serde(default)]
     pub warmup: usize,

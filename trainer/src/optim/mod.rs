@@ -1,7 +1,12 @@
 //! Optimizers with state of our own, because tch cannot save that of its optimizers.
 
+mod gradients;
+mod scaler;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
+pub use scaler::Scaler;
 pub use schedule::{Schedule, learning_rate};
 
 use std::collections::BTreeMap;
@@ -10,7 +15,7 @@ use amis_artifacts::weights::Weights;
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
 
-use crate::model::{GAMMA, Params};
+use crate::model::{GAMMA, Params, Precision};
 use crate::{Error, Result};
 
 /// Which rule updates the weights.
@@ -28,27 +33,91 @@ const MOMENTUM: f64 = 0.9;
 /// Decay of AdamW's two averages and the floor of its denominator: PyTorch's defaults.
 const BETAS: (f64, f64) = (0.9, 0.999);
 const ADAM_EPS: f64 = 1e-8;
+/// Floor of the norm that clipping divides by: PyTorch's default.
+const CLIP_EPS: f64 = 1e-6;
 /// Prefixes of the two averages in a file.
 const STATE_NAMES: [&str; 2] = ["momentum", "square"];
 
-/// An optimizer and its state.
+/// An optimizer and its state: all that lies between gradients and weights.
 #[derive(Debug)]
 pub struct Optimizer {
     rule: Rule,
     weight_decay: f64,
+    clip_norm: Option<f64>,
+    scaler: Option<Scaler>,
     updates: i64,
-    /// First and second average per parameter; SGD uses the first only.
-    state: BTreeMap<String, [Tensor; 2]>,
+    /// Average of the gradients, by parameter.
+    first: BTreeMap<String, Tensor>,
+    /// Average of their squares; AdamW alone has it.
+    second: BTreeMap<String, Tensor>,
 }
 
 impl Optimizer {
     /// An optimizer without history.
     pub fn new(rule: Rule, weight_decay: f64) -> Self {
-        Self { rule, weight_decay, updates: 0, state: BTreeMap::new() }
+        Self { rule, weight_decay, clip_norm: None, scaler: None, updates: 0, first: BTreeMap::new(), second: BTreeMap::new() }
+    }
+
+    /// The same optimizer, which shortens gradients that are longer than this all together.
+    pub fn clipped(self, clip_norm: Option<f64>) -> Self {
+        Self { clip_norm, ..self }
+    }
+
+    /// The same optimizer, which scales the loss where the precision needs it.
+    pub fn for_precision(self, precision: Precision) -> Self {
+        Self { scaler: (precision == Precision::Fp16).then(Scaler::default), ..self }
+    }
+
+    /// The scaler of the loss, if there is one.
+    pub fn scaler(&self) -> Option<&Scaler> {
+        self.scaler.as_ref()
+    }
+
+    /// Updates done.
+    pub fn updates(&self) -> i64 {
+        self.updates
+    }
+
+    /// A loss as the backward pass needs it.
+    pub fn scaled(&self, loss: Tensor) -> Tensor {
+        match &self.scaler {
+            Some(scaler) => loss * scaler.scale,
+            None => loss,
+        }
     }
 
     /// Updates every parameter that has a gradient; `factor` scales the learning rate of a parameter by its name, 0 leaves it and its state alone.
-    pub fn update(&mut self, params: &Params, learning_rate: f64, factor: &dyn Fn(&str) -> f64) {
+    /// Returns the length of all gradients together, before clipping: a scalar on their device.
+    ///
+    /// With a scaler the host waits for one number, that length; where it is not finite, nothing is updated and the scale is halved. Without a scaler the
+    /// host waits for nothing.
+    ///
+    /// # Errors
+    /// Gradients were not finite so often that a smaller scale will not help; names the first one.
+    pub fn update(&mut self, params: &Params, learning_rate: f64, factor: &dyn Fn(&str) -> f64) -> Result<Tensor> {
+        let mut norm = gradients::norm(params);
+        let mut correction = None;
+        if let Some(scaler) = &mut self.scaler {
+            let inverse = 1.0 / scaler.scale;
+            norm *= inverse;
+            let finite = norm.double_value(&[]).is_finite();
+            scaler.count(finite);
+            if let Some(times) = scaler.exhausted() {
+                let tensor = gradients::first_not_finite(params).unwrap_or_default();
+                return Err(Error::Overflow { tensor, times, scale: scaler.scale });
+            }
+            if !finite {
+                return Ok(norm);
+            }
+            correction = Some(norm.full_like(inverse));
+        }
+        if let Some(longest) = self.clip_norm {
+            let clip = ((&norm + CLIP_EPS).reciprocal() * longest).clamp_max(1.0);
+            correction = Some(correction.map_or_else(|| clip.shallow_clone(), |scale| scale * &clip));
+        }
+        if let Some(correction) = correction {
+            gradients::scale(params, &correction);
+        }
         self.updates += 1;
         no_grad(|| {
             for (name, param) in params.iter() {
@@ -58,12 +127,12 @@ impl Optimizer {
                 }
             }
         });
+        Ok(norm)
     }
 
     fn update_one(&mut self, name: &str, param: &Tensor, gradient: &Tensor, learning_rate: f64) {
         let mut param = param.shallow_clone();
-        let fresh = || [gradient.zeros_like(), gradient.zeros_like()];
-        let [first, second] = self.state.entry(name.to_owned()).or_insert_with(fresh);
+        let first = self.first.entry(name.to_owned()).or_insert_with(|| gradient.zeros_like());
         match self.rule {
             Rule::Sgd => {
                 // As the reference, but for the gates, which start closed where a network got them later.
@@ -74,6 +143,7 @@ impl Optimizer {
                 let _ = param.g_sub_(&((gradient + &*first * MOMENTUM) * learning_rate));
             }
             Rule::AdamW => {
+                let second = self.second.entry(name.to_owned()).or_insert_with(|| gradient.zeros_like());
                 if decays(name, &param) {
                     let _ = param.g_mul_scalar_(1.0 - learning_rate * self.weight_decay);
                 }
@@ -92,8 +162,8 @@ impl Optimizer {
     /// libtorch fails to copy.
     pub fn to_weights(&self) -> Result<Weights> {
         let mut weights = Weights::new();
-        for (name, tensors) in &self.state {
-            for (prefix, tensor) in STATE_NAMES.iter().zip(tensors) {
+        for (prefix, averages) in STATE_NAMES.iter().zip([&self.first, &self.second]) {
+            for (name, tensor) in averages {
                 weights.insert(format!("{prefix}.{name}"), crate::model::to_host(tensor)?);
             }
         }
@@ -104,17 +174,21 @@ impl Optimizer {
     ///
     /// # Errors
     /// The state belongs to other parameters.
-    pub fn restore(&mut self, updates: i64, state: &Weights, params: &Params) -> Result<()> {
+    pub fn restore(&mut self, updates: i64, scaler: Option<Scaler>, state: &Weights, params: &Params) -> Result<()> {
         self.updates = updates;
+        self.scaler = scaler.or(self.scaler.take());
         let saved = Params::from_weights(state, tch::Device::Cpu, false)?;
-        for (name, param) in params.iter() {
-            let one = |prefix: &str| -> Result<Tensor> { Ok(saved.get(&format!("{prefix}.{name}"), &param.size())?.to_device(param.device())) };
-            if state.contains_key(&format!("{}.{name}", STATE_NAMES[0])) {
-                self.state.insert(name.to_owned(), [one(STATE_NAMES[0])?, one(STATE_NAMES[1])?]);
+        for (prefix, averages) in STATE_NAMES.iter().zip([&mut self.first, &mut self.second]) {
+            for (name, param) in params.iter() {
+                let key = format!("{prefix}.{name}");
+                if state.contains_key(&key) {
+                    averages.insert(name.to_owned(), saved.get(&key, &param.size())?.to_device(param.device()));
+                }
             }
         }
-        if 2 * self.state.len() != state.len() {
-            return Err(Error::Weights { network: "the optimizer", reason: format!("{} tensors for {} parameters", state.len(), self.state.len()) });
+        let found = self.first.len() + self.second.len();
+        if found != state.len() {
+            return Err(Error::Weights { network: "the optimizer", reason: format!("{} tensors, {found} of them for parameters of the network", state.len()) });
         }
         Ok(())
     }

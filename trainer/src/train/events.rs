@@ -44,11 +44,12 @@ impl Events {
     pub(super) fn write(&mut self, record: &LogRecord) -> Result<()> {
         match record {
             LogRecord::Started { iteration, .. } => self.start(*iteration),
-            LogRecord::Losses { step, iteration, lr, terms, gate, images_per_s } => {
+            LogRecord::Losses { step, iteration, lr, terms, gradient_norm, loss_scale, gate, images_per_s } => {
                 let total = terms.values().sum();
                 let terms = terms.iter().map(|(name, value)| (format!("loss/{name}"), Some(*value)));
                 let rest = [("loss/total", Some(total)), ("train/lr", Some(*lr)), ("train/gate", *gate), ("train/images_per_s", Some(*images_per_s))];
-                let rest = rest.into_iter().chain([("train/step", Some(*step as f64))]).map(|(tag, value)| (tag.to_owned(), value));
+                let more = [("train/step", Some(*step as f64)), ("train/gradient_norm", *gradient_norm), ("train/loss_scale", *loss_scale)];
+                let rest = rest.into_iter().chain(more).map(|(tag, value)| (tag.to_owned(), value));
                 self.scalars(iteration + 1, terms.chain(rest))
             }
             LogRecord::Validation { iteration, own_miou, iou, .. } => {
@@ -57,7 +58,7 @@ impl Events {
                 let means = [("own", Some(*own_miou)), ("old", mean(&iou[base.clone()])), ("new", mean(&iou[base.end..])), ("all", mean(iou))];
                 self.scalars(*iteration, classes.into_iter().chain(means.map(|(name, mean)| (format!("miou/{name}"), mean))))
             }
-            LogRecord::Finished { .. } => Ok(()),
+            LogRecord::Split { .. } | LogRecord::Finished { .. } => Ok(()),
         }
     }
 

@@ -43,10 +43,25 @@ pub enum LogRecord {
         lr: f64,
         /// Weighted terms by name.
         terms: BTreeMap<String, f64>,
+        /// Length of all gradients together, before clipping.
+        #[serde(default)]
+        gradient_norm: Option<f64>,
+        /// What the loss was multiplied by in float16.
+        #[serde(default)]
+        loss_scale: Option<f64>,
         /// Mean opening of the Global Attention Block's gates.
         gate: Option<f64>,
         /// Images trained on per second, since the line before.
         images_per_s: f64,
+    },
+    /// Memory did not suffice for the micro-batches so far.
+    Split {
+        /// Training step.
+        step: usize,
+        /// Iteration in the step.
+        iteration: usize,
+        /// Images in a micro-batch from now on.
+        micro_batch: usize,
     },
     /// A validation.
     Validation {
@@ -77,9 +92,10 @@ impl LogRecord {
     fn place(&self) -> (usize, usize, u8) {
         match self {
             Self::Started { step, iteration, .. } => (*step, *iteration, 0),
-            Self::Losses { step, iteration, .. } => (*step, *iteration, 1),
-            Self::Validation { step, iteration, .. } => (*step, *iteration, 2),
-            Self::Finished { step, iteration, .. } => (*step, *iteration, 3),
+            Self::Split { step, iteration, .. } => (*step, *iteration, 1),
+            Self::Losses { step, iteration, .. } => (*step, *iteration, 2),
+            Self::Validation { step, iteration, .. } => (*step, *iteration, 3),
+            Self::Finished { step, iteration, .. } => (*step, *iteration, 4),
         }
     }
 }

@@ -2,14 +2,15 @@
 
 mod draws;
 mod events;
+mod figures;
 mod finish;
 mod lock;
 mod log;
 mod networks;
 mod plan;
-mod spread;
 mod state;
 mod step_loop;
+mod update;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -21,9 +22,9 @@ use amis_data::loader::iterations_per_epoch;
 use serde::Serialize;
 use tch::Device;
 
+pub use figures::{Figure, figures};
 pub use log::{LogRecord, read_log};
 pub use plan::Plan;
-pub use spread::{Spread, spread};
 
 use crate::config::Config;
 use crate::guard::guarded;

@@ -7,6 +7,7 @@ use amis_artifacts::weights::{self, Weights};
 use amis_artifacts::{Error as ArtifactError, files};
 use serde::{Deserialize, Serialize};
 
+use crate::optim::Scaler;
 use crate::{Error, Result};
 
 /// States of a step that are kept: the newest, and one for the case that it is damaged.
@@ -20,6 +21,8 @@ struct Manifest {
     /// As text: a number of JSON need not be read as the float that was written, and the best is compared with equal ones.
     best_miou: Option<String>,
     seconds: f64,
+    updates: i64,
+    scaler: Option<Scaler>,
     tensors_sha256: String,
 }
 
@@ -27,8 +30,11 @@ struct Manifest {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) step: usize,
-    /// Iterations done; also the number of updates.
+    /// Iterations done.
     pub(super) iteration: usize,
+    /// Updates done: fewer than iterations where the scaler left some out.
+    pub(super) updates: i64,
+    pub(super) scaler: Option<Scaler>,
     /// Mean IoU of the best weights so far.
     pub(super) best_miou: Option<f64>,
     /// Time spent on the step so far, over all starts.
@@ -60,6 +66,8 @@ pub(super) fn save(dir: &Path, state: State) -> Result<()> {
         iteration: state.iteration,
         best_miou: state.best_miou.map(|v| v.to_string()),
         seconds: state.seconds,
+        updates: state.updates,
+        scaler: state.scaler,
         tensors_sha256: files::sha256(&bytes),
     };
     files::write_atomic(&tensors_of(&path), &bytes)?;
@@ -137,6 +145,8 @@ fn read(path: &Path) -> Result<State> {
         iteration: manifest.iteration,
         best_miou: manifest.best_miou.and_then(|text| text.parse().ok()),
         seconds: manifest.seconds,
+        updates: manifest.updates,
+        scaler: manifest.scaler,
         model: Weights::new(),
         optimizer: Weights::new(),
         best: Weights::new(),

@@ -5,24 +5,19 @@ use std::time::{Duration, Instant};
 use amis_artifacts::checkpoint::Checkpoint;
 use amis_artifacts::weights::Weights;
 use amis_data::label_mapping;
-use amis_data::loader::{Batch, Loader, LoaderOptions};
+use amis_data::loader::{Loader, LoaderOptions};
+use tch::{Kind, Tensor};
 
-use super::draws::draws;
 use super::log::{Log, LogRecord};
-use super::networks::{Networks, networks};
+use super::networks::networks;
 use super::state::{self, State};
+use super::update::{Update, Updater, mix};
 use super::{Observer, Run, finish};
-use crate::eval::to_tensors;
-use crate::guard::guarded;
-use crate::model::{GAMMA, Mode, Segmenter};
-use crate::optim::{Optimizer, learning_rate};
-use crate::step::{Losses, losses, targets};
+use crate::model::Segmenter;
 use crate::{Error, Result, device};
 
 /// Iterations between two lines of losses in the log; reading a loss makes the host wait for the device.
 const LOG_EVERY: usize = 10;
-/// Learning rate of gates that start closed, as a factor: at the common one they hardly move (AMIS.md section 2).
-const GATE_LR: f64 = 10.0;
 /// Decoded training images kept in memory, in bytes.
 const TRAIN_CACHE_BYTES: usize = 2 << 30;
 
@@ -30,8 +25,7 @@ const TRAIN_CACHE_BYTES: usize = 2 << 30;
 struct StepLoop<'a> {
     run: &'a Run<'a>,
     step: usize,
-    networks: Networks,
-    optimizer: Optimizer,
+    updater: Updater<'a>,
     log: Log,
     best: Option<f64>,
     best_weights: Weights,
@@ -67,19 +61,18 @@ pub(super) fn train_step(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>
 
 impl<'a> StepLoop<'a> {
     fn new(run: &'a Run<'a>, step: usize, parent: Option<&Checkpoint>) -> Result<Self> {
-        let config = run.config;
+        let total = run.iterations(step);
         Ok(Self {
             run,
             step,
-            networks: networks(run, step, parent)?,
-            optimizer: Optimizer::new(config.optimizer.rule, config.optimizer.weight_decay),
+            updater: Updater::new(run, step, total, networks(run, step, parent)?),
             log: Log::open(run, step)?,
             best: None,
             best_weights: Weights::new(),
             seconds_before: 0.0,
             started: Instant::now(),
             per_epoch: run.per_epoch(step),
-            total: run.iterations(step),
+            total,
         })
     }
 
@@ -87,9 +80,9 @@ impl<'a> StepLoop<'a> {
     fn resume(&mut self) -> Result<usize> {
         let Some(state) = state::load(self.run.dir, self.step)? else { return Ok(0) };
         let (config, groups) = (self.run.config, self.run.plan.groups(self.step));
-        self.networks.new =
+        self.updater.networks.new =
             Segmenter::new(&config.model, &groups, config.position_grid(), &state.model, self.run.device, true)?.in_precision(config.train.precision);
-        self.optimizer.restore(state.iteration as i64, &state.optimizer, &self.networks.new.params)?;
+        self.updater.optimizer.restore(state.updates, state.scaler, &state.optimizer, &self.updater.networks.new.params)?;
         (self.best, self.best_weights, self.seconds_before) = (state.best_miou, state.best, state.seconds);
         Ok(state.iteration)
     }
@@ -100,8 +93,10 @@ impl<'a> StepLoop<'a> {
             iteration,
             best_miou: self.best,
             seconds: self.seconds(),
-            model: self.networks.new.params.to_weights()?,
-            optimizer: self.optimizer.to_weights()?,
+            updates: self.updater.optimizer.updates(),
+            scaler: self.updater.optimizer.scaler().cloned(),
+            model: self.updater.networks.new.params.to_weights()?,
+            optimizer: self.updater.optimizer.to_weights()?,
             best: self.best_weights.clone(),
         };
         state::save(self.run.dir, state)
@@ -120,14 +115,18 @@ impl<'a> StepLoop<'a> {
             let batch = batch?;
             let iteration = batch.iteration;
             images += batch.names.len();
-            let (losses, lr) = self.update(&batch)?;
+            let micro_batch = self.updater.micro_batch();
+            let update = self.updater.update(&batch)?;
+            if self.updater.micro_batch() < micro_batch {
+                self.log.write(&LogRecord::Split { step: self.step, iteration, micro_batch: self.updater.micro_batch() })?;
+            }
             let mut total_loss = None;
             let finished = iteration + 1;
             let validates = finished.is_multiple_of(eval_every) || finished == self.total;
             // Before a validation too: weights after a loss that is no number are never kept.
             if iteration.is_multiple_of(LOG_EVERY) || validates {
                 let rate = images as f64 / since.elapsed().as_secs_f64();
-                total_loss = Some(self.log_losses(iteration, lr, &losses, rate)?);
+                total_loss = Some(self.log_losses(iteration, &update, rate)?);
                 (since, images) = (Instant::now(), 0);
             }
             observer.iteration(finished, total_loss);
@@ -164,72 +163,48 @@ impl<'a> StepLoop<'a> {
         })
     }
 
-    /// Forward, backward, update.
-    fn update(&mut self, batch: &Batch) -> Result<(Losses, f64)> {
-        let side = self.run.config.image.crop_px;
-        let doing = || format!("training on {} images of {side}x{side} pixels at once", batch.names.len());
-        guarded(doing, || self.update_unguarded(batch))
-    }
-
-    fn update_unguarded(&mut self, batch: &Batch) -> Result<(Losses, f64)> {
-        let config = self.run.config;
-        let (images, labels) = to_tensors(batch, config.image.crop_px, config.image.crop_px, self.run.device)?;
-        let mut uniform = draws(mix(config.train.seed, self.step, batch.iteration + 1), 0..batch.names.len());
-        let mode = Mode::Train(&mut uniform);
-        let targets = targets(self.networks.old.as_ref(), &images, &labels, &config.method);
-        let losses = losses(&self.networks.new, &images, &targets, &targets.totals, &config.method, mode);
-        self.networks.new.params.zero_grad();
-        losses.total().f_backward()?;
-        let optimizer = &config.optimizer;
-        let lr = learning_rate(optimizer.schedule, config.phase(self.step).lr, optimizer.warmup, batch.iteration, self.total);
-        let own = format!(".{}", self.networks.new.groups.0.len() - 1);
-        let is_own = |name: &str| (name.starts_with("decoder.cls_emb.") || name.starts_with("decoder.mask_norm.")) && name.ends_with(&own);
-        let starting = self.step > 0 && (batch.iteration as f64) < config.method.head_start * self.total as f64;
-        let factor = |name: &str| match (is_own(name), starting) {
-            (true, _) if self.step > 0 => config.method.new_lr,
-            (false, true) => 0.0,
-            _ if self.networks.closed_gates && name == GAMMA => GATE_LR,
-            _ => 1.0,
-        };
-        self.optimizer.update(&self.networks.new.params, lr, &factor);
-        Ok((losses, lr))
-    }
-
-    fn log_losses(&mut self, iteration: usize, lr: f64, losses: &Losses, images_per_s: f64) -> Result<f64> {
+    /// Reads what the device has computed, all at once, because that makes the host wait.
+    fn log_losses(&mut self, iteration: usize, update: &Update, images_per_s: f64) -> Result<f64> {
+        let Update { lr, losses, gradient_norm } = update;
+        let scalars: Vec<Tensor> =
+            losses.terms.iter().map(|(_, value)| value).chain([gradient_norm]).chain(&losses.gate).map(|value| value.to_kind(Kind::Double)).collect();
+        let values = Vec::<f64>::try_from(Tensor::f_stack(&scalars, 0)?)?;
+        let (values, others) = values.split_at(losses.terms.len());
         let mut terms = BTreeMap::new();
-        for (term, value) in &losses.terms {
-            let value = value.double_value(&[]);
+        for (&(term, _), &value) in losses.terms.iter().zip(values) {
             if !value.is_finite() {
                 return Err(Error::Diverged { step: self.step, iteration, term, value });
             }
-            terms.insert((*term).to_owned(), value);
+            terms.insert(term.to_owned(), value);
         }
         let total = terms.values().sum();
-        let gate = losses.gate.as_ref().map(|g| g.double_value(&[]));
-        self.log.write(&LogRecord::Losses { step: self.step, iteration, lr, terms, gate, images_per_s })?;
+        self.log.write(&LogRecord::Losses {
+            step: self.step,
+            iteration,
+            lr: *lr,
+            terms,
+            gradient_norm: others.first().copied().filter(|norm| norm.is_finite()),
+            loss_scale: self.updater.optimizer.scaler().map(|scaler| scaler.scale),
+            gate: others.get(1).copied(),
+            images_per_s,
+        })?;
         Ok(total)
     }
 
     /// Keeps the weights with the best mean IoU over the step's own classes (AMIS.md section 4).
     fn validate(&mut self, iteration: usize, observer: &mut dyn Observer) -> Result<()> {
-        let matrix = finish::validate(self.run, self.step, &self.networks.new)?;
-        let groups = &self.networks.new.groups;
+        let matrix = finish::validate(self.run, self.step, &self.updater.networks.new)?;
+        let groups = &self.updater.networks.new.groups;
         let own = if self.step == 0 { 1..groups.classes() } else { groups.old_classes()..groups.classes() };
         let own_miou = matrix.mean_iou(own).miou.unwrap_or(0.0);
         let best = self.best.is_none_or(|b| own_miou > b);
         if best {
             self.best = Some(own_miou);
-            self.best_weights = self.networks.new.params.to_weights()?;
+            self.best_weights = self.updater.networks.new.params.to_weights()?;
         }
         let iou = (0..groups.classes()).map(|c| matrix.iou(c)).collect();
         self.log.write(&LogRecord::Validation { step: self.step, iteration, own_miou, iou, best })?;
         observer.validated(iteration / self.per_epoch, own_miou, best);
         Ok(())
     }
-}
-
-/// One seed from a run's seed, a step and a place in it.
-fn mix(seed: u64, step: usize, place: usize) -> u64 {
-    let digest = amis_artifacts::files::sha256(format!("{seed}/{step}/{place}").as_bytes());
-    u64::from_str_radix(&digest[..16], 16).unwrap_or_default()
 }
