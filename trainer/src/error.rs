@@ -191,6 +191,57 @@ pub enum Error {
         /// Scale of the loss by now.
         scale: f64,
     },
+    /// Several processes in a build that cannot connect them.
+    #[error("{processes} processes were started together, but this amis-train is built without MPI")]
+    #[diagnostic(
+        code(amis::environment::launcher),
+        help("make build-distributed builds it with MPI; without, start a single process: several would train the same run over each other")
+    )]
+    NotDistributed {
+        /// Number of processes, as the launcher says.
+        processes: usize,
+    },
+    /// Processes that a launcher has started and MPI cannot connect.
+    #[error("the processes cannot be connected: {reason}")]
+    #[diagnostic(
+        code(amis::environment::launcher),
+        help("start them with mpirun of the MPI that amis-train is built with, or srun --mpi=pmix; see docs/trainer.md")
+    )]
+    Launcher {
+        /// What MPI says.
+        reason: String,
+    },
+    /// GPUs that cannot be connected.
+    #[error("the GPUs of the processes cannot be connected: {reason}")]
+    #[diagnostic(
+        code(amis::environment::gpus),
+        help(
+            "each process on a host needs a GPU of its own; make build-distributed finds the NCCL that came with libtorch; NCCL_DEBUG=INFO says what it tries"
+        )
+    )]
+    Gpus {
+        /// What the driver or NCCL says.
+        reason: String,
+    },
+    /// Processes that do not have the same.
+    #[error("this process has another {what} than rank 0")]
+    #[diagnostic(
+        code(amis::environment::ranks),
+        help("all processes need the same program and arguments, and the folders of data and run at the same place on a file system that they share")
+    )]
+    RanksDiffer {
+        /// What differs.
+        what: &'static str,
+    },
+    /// More processes than images in a batch.
+    #[error("a batch of {batch} images cannot be shared by {ranks} processes")]
+    #[diagnostic(code(amis::input::ranks), help("start at most as many processes as train.batch has images, or raise train.batch"))]
+    TooManyRanks {
+        /// Images in a batch.
+        batch: usize,
+        /// Number of processes.
+        ranks: usize,
+    },
     /// The person stopped the run.
     #[error("stopped at step {step}, iteration {iteration}; the state is saved")]
     #[diagnostic(code(amis::trainer::stopped), help("start the same command again to go on from there"))]

@@ -5,6 +5,7 @@
 pub mod compare;
 pub mod config;
 pub mod device;
+pub mod distributed;
 mod error;
 pub mod eval;
 pub mod foreign;
