@@ -65,6 +65,13 @@ mod tests {
     }
 
     #[test]
+    fn libtorch_knows_cuda_where_it_has_it() {
+        // See build.rs: without the library the program would never find a GPU.
+        let library = option_env!("LIBTORCH").map(|folder| std::path::Path::new(folder).join("lib/libtorch_cuda.so"));
+        assert_eq!(tch::utils::has_cuda(), library.is_some_and(|path| path.exists()));
+    }
+
+    #[test]
     fn a_device_that_is_not_there_is_named_with_what_is() {
         assert_eq!(choose(Some(Device::Cpu)).unwrap(), Device::Cpu);
         assert_eq!(choose(None).unwrap(), Device::cuda_if_available());
