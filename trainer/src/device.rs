@@ -68,7 +68,7 @@ mod tests {
     fn libtorch_knows_cuda_where_it_has_it() {
         // See build.rs: without the library the program would never find a GPU.
         let library = option_env!("LIBTORCH").map(|folder| std::path::Path::new(folder).join("lib/libtorch_cuda.so"));
-        assert_eq!(tch::utils::has_cuda(), library.is_some_and(|path| path.exists()));
+        assert_eq!(tch::utils::has_cudart(), library.is_some_and(|path| path.exists()));
     }
 
     #[test]
