@@ -90,17 +90,7 @@ pub fn targets(old: Option<&Segmenter>, images: &Tensor, labels: &Tensor, method
         };
         // A base step has all its classes annotated: its borders are not in doubt.
         let boundary = if old.is_some() { method.boundary_weight } else { 0.0 };
-        let mut weights = pixel_weights(&completed, method.boundary_px, boundary);
-        if let Some(old) = &old
-            && method.balance > 0.0
-        {
-            let oc = old.masks.size()[1];
-            let new_pixels = completed.ge(oc).logical_and(&completed.not_equal(255));
-            let n = new_pixels.sum(Kind::Float).clamp_min(1.0);
-            let o = (completed.not_equal(255).sum(Kind::Float) - &n).clamp_min(1.0);
-            let f = (o / n).pow_tensor_scalar(method.balance).clamp(1.0, 10.0);
-            weights = &weights + &weights * new_pixels.to_kind(Kind::Float) * (f - 1.0);
-        }
+        let weights = pixel_weights(&completed, method.boundary_px, boundary);
         let old = old.map(|Output { masks, patches, class_features, .. }| {
             let size = masks.size();
             let score = score_map(&masks, &low_resolution_labels(&completed, size[2], size[3]));

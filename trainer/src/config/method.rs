@@ -33,14 +33,6 @@ pub struct Method {
     pub pod_factor: f64,
     /// New class embeddings start as a copy of the background's.
     pub weight_transfer: bool,
-    /// Share of a step's iterations in which only the parameters of the new classes learn.
-    pub head_start: f64,
-    /// Learning rate of the new classes' parameters, as a multiple.
-    pub new_lr: f64,
-    /// exp
-    pub balance: f64,
-    /// exp
-    pub mask_start: bool,
 }
 
 /// Named sets of terms.
@@ -72,10 +64,6 @@ impl Method {
             pooling: Pooling::Grid,
             pod_factor: 0.01,
             weight_transfer: true,
-            head_start: 0.0,
-            new_lr: 1.0,
-            balance: 0.0,
-            mask_start: false,
         };
         match preset {
             Preset::Amis => amis,

@@ -86,7 +86,7 @@ impl Optimizer {
         }
     }
 
-    /// Updates every parameter that has a gradient; `factor` scales the learning rate of a parameter by its name, 0 leaves it and its state alone.
+    /// Updates every parameter that has a gradient; `factor` scales the learning rate of a parameter by its name.
     /// Returns the length of all gradients together, before clipping: a scalar on their device.
     ///
     /// With a scaler the host waits for one number, that length; where it is not finite, nothing is updated and the scale is halved. Without a scaler the
@@ -122,7 +122,7 @@ impl Optimizer {
         no_grad(|| {
             for (name, param) in params.iter() {
                 let (gradient, factor) = (param.grad(), factor(name));
-                if gradient.defined() && factor > 0.0 {
+                if gradient.defined() {
                     self.update_one(name, param, &gradient, learning_rate * factor);
                 }
             }

@@ -40,23 +40,6 @@ pub(super) fn networks(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) 
     let mut weights = parent.weights()?;
     let old = if config.method.is_more_than_finetuning() { Some(segmenter(&groups.without_last(), &weights, run.device, false)?) } else { None };
     add_group(&mut weights, &groups, config.model.dim as usize, config.method.weight_transfer, config.train.seed);
-    if config.method.mask_start {
-        let k = groups.0.len() - 1;
-        let mut w = Vec::new();
-        for g in 1..k {
-            w.extend(weights[&format!("decoder.mask_norm.weight.{g}")].data.clone());
-        }
-        let mean = w.iter().sum::<f32>() / w.len() as f32;
-        for name in [format!("decoder.mask_norm.weight.{k}")] {
-            if let Some(t) = weights.get_mut(&name) {
-                t.data.fill(mean);
-            }
-        }
-        let b = weights["decoder.mask_norm.bias.0"].data[0];
-        if let Some(t) = weights.get_mut(&format!("decoder.mask_norm.bias.{k}")) {
-            t.data.fill(b);
-        }
-    }
     let closed_gates = weights.get(GAMMA).is_some_and(|gamma| gamma.data.iter().all(|&v| v == 0.0));
     Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old, closed_gates })
 }

@@ -71,15 +71,7 @@ impl<'a> Updater<'a> {
             }
         };
         let lr = learning_rate(schedule.schedule, config.phase(self.step).lr, schedule.warmup, batch.iteration, self.total);
-        let own = format!(".{}", self.networks.new.groups.0.len() - 1);
-        let is_own = |name: &str| (name.starts_with("decoder.cls_emb.") || name.starts_with("decoder.mask_norm.")) && name.ends_with(&own);
-        let starting = self.step > 0 && (batch.iteration as f64) < config.method.head_start * self.total as f64;
-        let factor = |name: &str| match (is_own(name), starting) {
-            (true, _) if self.step > 0 => config.method.new_lr,
-            (false, true) => 0.0,
-            _ if self.networks.closed_gates && name == GAMMA => GATE_LR,
-            _ => 1.0,
-        };
+        let factor = |name: &str| if self.networks.closed_gates && name == GAMMA { GATE_LR } else { 1.0 };
         let doing = || "updating the weights".into();
         let gradient_norm = guarded(doing, || self.optimizer.update(&self.networks.new.params, lr, &factor))?;
         Ok(Update { lr, losses, gradient_norm })
