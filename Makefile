@@ -22,7 +22,7 @@ cargo_flags := --release --locked --workspace
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build demo check test clean
+.PHONY: help setup env build demo results check test clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,10 @@ build: setup ## all programs
 
 demo: build ## the whole road on a synthetic data set, into demo-out/
 	"$(CARGO_TARGET_DIR)/release/amis-demo" --out demo-out
+
+# make results DATA=data/camvid-voc: hours; it can be stopped, and goes on with the same command.
+results: build ## the runs behind docs/results.md, from DATA into OUT
+	PATH="$(CARGO_TARGET_DIR)/release:$$PATH" scripts/results.sh "$(DATA)" "$(or $(OUT),runs/results)"
 
 check: setup ## formatting, lints, documentation, licences of the dependencies
 	cargo fmt --all --check
