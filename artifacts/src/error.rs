@@ -55,6 +55,19 @@ pub enum Error {
         /// Hash that the manifest states.
         expected: String,
     },
+    /// A calibration table that was measured on something else.
+    #[error("calibration table {} does not hold here: its {field} is {found}, expected {expected}", path.display())]
+    #[diagnostic(code(amis::input::stale_calibration), help("calibrate again for this graph: `amis-export calibrate --help`"))]
+    Stale {
+        /// The table.
+        path: PathBuf,
+        /// Field of its key.
+        field: &'static str,
+        /// What the table states.
+        found: String,
+        /// What is there now.
+        expected: String,
+    },
     /// A class list that breaks a rule.
     #[error("class list: {reason}")]
     #[diagnostic(

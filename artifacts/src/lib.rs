@@ -3,6 +3,7 @@
 //! Nothing here knows libtorch, ONNX Runtime or TensorRT.
 
 pub mod bundle;
+pub mod calibration;
 pub mod checkpoint;
 pub mod classes;
 pub mod cli;

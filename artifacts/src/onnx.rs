@@ -1,5 +1,6 @@
 //! ONNX models: the messages of the format and their reader and writer.
 
+mod linear;
 mod proto;
 mod sharding;
 
@@ -7,6 +8,7 @@ use std::path::Path;
 
 use prost::Message;
 
+pub use linear::{Linear, LinearOp, linears};
 pub use proto::*;
 pub use sharding::*;
 
