@@ -47,9 +47,8 @@ done | train
         echo "$out/camvid/amis-$part camvid 0 method.$part train.base_checkpoint=$out/camvid/amis/seed-{seed}/step-0"
     done
     echo "$out/camvid/amis-gab=false camvid 0 model.gab=false train.base_checkpoint=$out/camvid/mbs/seed-{seed}/step-0"
-    echo "$out/camvid-offline/amis camvid 0 task.offline=true task.name=offline"
+    echo "$out/camvid/offline camvid 0 task.offline=true"
 } | train
 
 amis-train compare "$out"/camvid/*/seed-* --results docs/results/4-1-1.json --plot docs/images/4-1-1.svg --out "$out/4-1-1.html"
 amis-train compare "$out"/camvid-4-1x6/*/seed-* --results docs/results/4-1x6.json --plot docs/images/4-1x6.svg --out "$out/4-1x6.html"
-amis-train compare "$out"/camvid-offline/*/seed-* --results docs/results/offline.json
