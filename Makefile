@@ -22,7 +22,7 @@ cargo_flags := --release --locked --workspace
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build demo results check test clean
+.PHONY: help setup env build demo results check test bench bench-data clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -53,6 +53,12 @@ check: setup ## formatting, lints, documentation, licences of the dependencies
 # The test of the road starts the real programs; cargo builds them with the tests, since their packages have integration tests.
 test: setup ## all tests, the demo among them
 	cargo test $(cargo_flags)
+
+bench: bench-data ## benchmarks, beside their peers in Python
+
+bench-data: setup ## decoding and augmenting, beside PIL and torchvision
+	"$(AMIS_HOME)/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r benches/requirements.txt
+	AMIS_PYTHON="$(AMIS_HOME)/venv/bin/python" cargo bench --locked --workspace --bench loading
 
 clean: ## removes what was built and demo-out/, keeps what set-up made
 	cargo clean

@@ -124,7 +124,7 @@ impl ImageSpec {
             Fit::Crop => {
                 let scale = (iw / fw).max(ih / fh);
                 // The longer side is cut off after the point, as torchvision does.
-                (((fw * scale + 1e-9) as u32).clamp(self.width_px, 16 * MAX_FRAME_PX), ((fh * scale + 1e-9) as u32).clamp(self.height_px, 16 * MAX_FRAME_PX))
+                (((fw * scale + 1e-9) as u32).max(self.width_px), ((fh * scale + 1e-9) as u32).max(self.height_px))
             }
         };
         let half = |outer: u32, inner: u32| (i64::from(outer) - i64::from(inner)).div_euclid(2) as i32;

@@ -92,11 +92,25 @@ pub struct ClassMetrics {
     pub pixels: u64,
 }
 
+/// What the classes of later steps count as in an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FutureClasses {
+    /// Their pixels take part in nothing, as in the reference code.
+    #[default]
+    Ignore,
+    /// Their pixels are background: what a network that does not know the class should say.
+    Background,
+}
+
 /// What is measured after a step (`metrics.json`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
     /// Step, 0 is the base.
     pub step: usize,
+    /// What pixels of later classes counted as.
+    #[serde(default)]
+    pub future_classes: FutureClasses,
     /// Every class seen so far.
     pub classes: Vec<ClassMetrics>,
     /// Classes of the first step, without background.
@@ -114,7 +128,7 @@ pub struct StepMetrics {
 }
 
 impl StepMetrics {
-    /// Metrics of step `step` from its confusion matrix over the classes of `groups`.
+    /// Metrics of step `step` from its confusion matrix over the classes of `groups`, with later classes ignored.
     pub fn new(step: usize, classes: &ClassList, groups: &Groups, confusion: ConfusionMatrix) -> Self {
         let first_step_end = groups.0.iter().take(2).map(|&n| n as usize).sum();
         let all = groups.classes();
@@ -127,6 +141,7 @@ impl StepMetrics {
         };
         Self {
             step,
+            future_classes: FutureClasses::Ignore,
             classes: classes.iter().take(all).map(class).collect(),
             old: confusion.mean_iou(1..first_step_end),
             old_with_background: confusion.mean_iou(0..first_step_end),

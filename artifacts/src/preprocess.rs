@@ -2,7 +2,7 @@
 
 use crate::classes::IGNORE;
 use crate::image_spec::{ChannelOrder, Fit, ImageSpec, Placement};
-use crate::resize::Resizer;
+use crate::resize::{Resizer, Window};
 use crate::{Error, Result};
 
 /// Turns RGB frames into network input; keeps its buffers between frames.
@@ -41,19 +41,27 @@ impl Preprocessor {
     pub fn fit(&mut self, rgb: &[u8], width_px: u32, height_px: u32) -> Result<(&[u8], Placement)> {
         check_len(rgb.len(), width_px, height_px, 3)?;
         let place = self.spec.place(width_px, height_px)?;
-        let (sw, sh) = (place.scaled_width_px, place.scaled_height_px);
-        let scaled: &[u8] = if (sw, sh) == (width_px, height_px) {
-            rgb
-        } else {
-            self.scaled.resize(sw as usize * sh as usize * 3, 0);
-            self.resizer.run(rgb, (width_px, height_px), None, self.spec.filter, &mut self.scaled, (sw, sh))?;
-            &self.scaled
-        };
-        if self.spec.fit == Fit::Letterbox {
-            let mean = self.spec.mean.map(|m| (m * 255.0).round() as u8);
-            self.canvas.as_chunks_mut::<3>().0.fill(mean);
+        let (frame, input) = ((width_px, height_px), (self.spec.width_px, self.spec.height_px));
+        match self.spec.fit {
+            Fit::Stretch if frame == input => self.canvas.copy_from_slice(rgb),
+            Fit::Stretch => self.resizer.run(rgb, frame, None, self.spec.filter, &mut self.canvas, input)?,
+            Fit::Crop => {
+                let window = visible(place, frame, input);
+                self.resizer.run(rgb, frame, Some(window), self.spec.filter, &mut self.canvas, input)?;
+            }
+            Fit::Letterbox => {
+                let scaled = (place.scaled_width_px, place.scaled_height_px);
+                let mean = self.spec.mean.map(|m| (m * 255.0).round() as u8);
+                self.canvas.as_chunks_mut::<3>().0.fill(mean);
+                if scaled == frame {
+                    copy_into(rgb, &mut self.canvas, place, input.0);
+                } else {
+                    self.scaled.resize(scaled.0 as usize * scaled.1 as usize * 3, 0);
+                    self.resizer.run(rgb, frame, None, self.spec.filter, &mut self.scaled, scaled)?;
+                    copy_into(&self.scaled, &mut self.canvas, place, input.0);
+                }
+            }
         }
-        copy_window(scaled, &mut self.canvas, place, self.spec.width_px, self.spec.height_px, 3);
         Ok((&self.canvas, place))
     }
 
@@ -120,18 +128,26 @@ fn nearest(at: i64, scaled: u32, source: u32) -> Option<usize> {
     Some(index.min(source as usize - 1))
 }
 
-/// Copies the part of the scaled frame that lies in the input.
-fn copy_window(scaled: &[u8], canvas: &mut [u8], place: Placement, width_px: u32, height_px: u32, channels: usize) {
-    let (left, top) = (place.left_px, place.top_px);
-    let (sw, sh) = (place.scaled_width_px as usize, place.scaled_height_px as usize);
-    let (from_x, to_x) = (left.min(0).unsigned_abs() as usize, left.max(0) as usize);
-    let (from_y, to_y) = (top.min(0).unsigned_abs() as usize, top.max(0) as usize);
-    let columns = (sw - from_x).min(width_px as usize - to_x);
-    let rows = (sh - from_y).min(height_px as usize - to_y);
-    for row in 0..rows {
-        let from = ((from_y + row) * sw + from_x) * channels;
-        let to = ((to_y + row) * width_px as usize + to_x) * channels;
-        canvas[to..to + columns * channels].copy_from_slice(&scaled[from..from + columns * channels]);
+/// The part of a frame that the input shows where the scaled frame covers it, so that nothing else is resized.
+fn visible(place: Placement, frame: (u32, u32), input: (u32, u32)) -> Window {
+    let along = |frame: u32, scaled: u32, offset: i32, input: u32| {
+        let px = f64::from(frame) / f64::from(scaled);
+        let from = f64::from(-offset) * px;
+        // Rounding must not push the window over the frame's edge.
+        (from, (f64::from(input) * px).min(f64::from(frame) - from))
+    };
+    let (left_px, width_px) = along(frame.0, place.scaled_width_px, place.left_px, input.0);
+    let (top_px, height_px) = along(frame.1, place.scaled_height_px, place.top_px, input.1);
+    Window { left_px, top_px, width_px, height_px }
+}
+
+/// Copies a scaled frame that lies wholly in the input; `width_px` is the input's.
+fn copy_into(scaled: &[u8], canvas: &mut [u8], place: Placement, width_px: u32) {
+    let line = place.scaled_width_px as usize * 3;
+    let (left, top) = (place.left_px as usize, place.top_px as usize);
+    for (row, from) in scaled.chunks_exact(line).enumerate() {
+        let to = ((top + row) * width_px as usize + left) * 3;
+        canvas[to..to + line].copy_from_slice(from);
     }
 }
 
@@ -183,7 +199,39 @@ mod tests {
         assert_eq!(&canvas[12..15], [0, 0, 0]);
     }
 
+    #[test]
+    fn a_frame_of_any_shape_is_cropped_in_little_memory() {
+        let spec = ImageSpec::imagenet(512, 512, Fit::Crop);
+        let (longest, mut preprocessor) = (crate::image_spec::MAX_FRAME_PX, Preprocessor::new(spec.clone()));
+        let frame: Vec<u8> = (0..longest).flat_map(|y| [if y < longest / 2 { 0 } else { 255 }; 3]).collect();
+        let (canvas, place) = preprocessor.fit(&frame, 1, longest).unwrap();
+        assert_eq!((place.scaled_width_px, place.scaled_height_px), (512, 512 * longest));
+        // Two pixels of the frame fill the input's height, above and below the frame's middle.
+        assert_eq!((canvas[0], canvas[canvas.len() - 1]), (0, 255));
+        let labels: Vec<u8> = (0..longest).map(|y| u8::from(y >= longest / 2)).collect();
+        let labels = fit_labels(&spec, &labels, 1, longest).unwrap();
+        assert_eq!(labels.iter().filter(|&&v| v == 1).count(), labels.len() / 2);
+    }
+
     proptest! {
+        #[test]
+        fn the_visible_part_alone_gives_what_resizing_the_whole_frame_gives(w in 1u32..90, h in 1u32..90, seed: u32) {
+            let spec = ImageSpec::imagenet(24, 40, Fit::Crop);
+            let frame: Vec<u8> = (0..w * h * 3).map(|i| (i.wrapping_mul(seed | 1) >> 13) as u8).collect();
+            let place = spec.place(w, h).unwrap();
+            let (sw, sh) = (place.scaled_width_px, place.scaled_height_px);
+            let mut whole = vec![0; (sw * sh * 3) as usize];
+            Resizer::default().run(&frame, (w, h), None, spec.filter, &mut whole, (sw, sh)).unwrap();
+            let mut preprocessor = Preprocessor::new(spec);
+            let (canvas, _) = preprocessor.fit(&frame, w, h).unwrap();
+            for (row, line) in canvas.chunks_exact(40 * 3).enumerate() {
+                let from = ((row as i32 - place.top_px) * sw as i32 - place.left_px) as usize * 3;
+                for (a, b) in line.iter().zip(&whole[from..from + 40 * 3]) {
+                    prop_assert!(a.abs_diff(*b) <= 1);
+                }
+            }
+        }
+
         #[test]
         fn any_size_and_any_buffer_is_ok_or_an_error(w in 1u32..70, h in 1u32..70, extra in -2i64..3, fit in 0..3) {
             let fit = [Fit::Stretch, Fit::Letterbox, Fit::Crop][fit as usize];

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use crate::voc::VocFolder;
+use crate::folder::DataFolder;
 use crate::{Error, Result};
 
 /// Problems that a report keeps in full; all are counted.
@@ -26,7 +26,7 @@ pub struct Report {
 /// Reads every image with its labels, in parallel: both files are there, can be decoded, have the same size, and every label value is one of `allowed`.
 ///
 /// `progress` is called from the worker threads with the number of images done.
-pub fn check(folder: &VocFolder, names: &[String], allowed: &[u8], progress: &(dyn Fn(usize) + Sync)) -> Report {
+pub fn check(folder: &DataFolder, names: &[String], allowed: &[u8], progress: &(dyn Fn(usize) + Sync)) -> Report {
     let mut known = [false; 256];
     for &value in allowed {
         known[usize::from(value)] = true;
@@ -67,7 +67,7 @@ impl Report {
     }
 }
 
-fn check_one(folder: &VocFolder, name: &str, known: &[bool; 256]) -> Result<Box<[u64; 256]>> {
+fn check_one(folder: &DataFolder, name: &str, known: &[bool; 256]) -> Result<Box<[u64; 256]>> {
     let (_, labels) = folder.read_pair(name)?;
     let mut pixels = Box::new([0; 256]);
     for &value in &labels.values {

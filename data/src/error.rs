@@ -30,11 +30,39 @@ pub enum Error {
         /// What was found in it.
         reason: String,
     },
-    /// A folder of the data set that is not there.
-    #[error("{} is not a folder", path.display())]
+    /// No data set of this layout.
+    #[error("there is no folder {images} in {}{}", root.display(), if below.is_empty() { String::new() } else { format!(", nor below {below}") })]
+    #[diagnostic(
+        code(amis::input::no_data_set),
+        help(
+            "check data.root and data.layout: \"voc\" has JPEGImages/ and a label folder, \"ade20k\" images/ and annotations/, \"folder\" images/ and labels/"
+        )
+    )]
+    NoDataSet {
+        /// The folder given.
+        root: PathBuf,
+        /// The image folder looked for.
+        images: &'static str,
+        /// Where below the root it was looked for as well.
+        below: String,
+    },
+    /// The release of ADE20K that has no 150 classes.
+    #[error("{} is the full ADE20K, whose thousands of classes have no published tasks", path.display())]
+    #[diagnostic(
+        code(amis::input::full_ade20k),
+        help(
+            "take the release of the MIT Scene Parsing Challenge, ADEChallengeData2016: 150 classes, images/ and annotations/ with training/ and validation/"
+        )
+    )]
+    FullAde20k {
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// The label folder of a data set that is not there.
+    #[error("the label folder {} is not there", path.display())]
     #[diagnostic(
         code(amis::input::no_folder),
-        help("a data set in VOC layout has JPEGImages/ and a label folder such as SegmentationClass/; check the path to the data set")
+        help("data.labels names the label folder below the data set's root, for example SegmentationClass or SegmentationClassAug (an archive of its own)")
     )]
     NoFolder {
         /// The folder looked for.
@@ -48,6 +76,17 @@ pub enum Error {
         path: PathBuf,
         /// The line, found and expected.
         reason: String,
+    },
+    /// A class name that the data set does not have.
+    #[error("there is no class {name} in the data set {}; it has {known}", root.display())]
+    #[diagnostic(code(amis::input::class), help("correct task.steps, or the data set's classes.txt"))]
+    UnknownClass {
+        /// The name asked for.
+        name: String,
+        /// Root of the data set.
+        root: PathBuf,
+        /// Names that it has.
+        known: String,
     },
     /// A picture that cannot be decoded.
     #[error("cannot decode {}: {reason}", path.display())]
@@ -80,7 +119,12 @@ pub enum Error {
     },
     /// A label value that is no class of the data set.
     #[error("label map {} has value {value} at pixel ({x}, {y}), which is no class of this data set", path.display())]
-    #[diagnostic(code(amis::input::unknown_label), help("add the class to classes.txt, or repaint these pixels: 0 is background, 255 is ignored"))]
+    #[diagnostic(
+        code(amis::input::unknown_label),
+        help(
+            "add the class to classes.txt, or repaint these pixels: 0 is background, 255 is ignored (in ADE20K 1 to 150 are the classes: take its annotations as released, not shifted)"
+        )
+    )]
     UnknownLabel {
         /// The label map.
         path: PathBuf,
@@ -122,6 +166,19 @@ pub enum Error {
         setting: Setting,
         /// Images in the index.
         images: usize,
+    },
+    /// An annotation that cannot be imported.
+    #[error("{}, {place}: {reason}", path.display())]
+    #[diagnostic(code(amis::input::annotation), help("{help}"))]
+    Annotation {
+        /// The file with the annotations.
+        path: PathBuf,
+        /// The annotation, or the line.
+        place: String,
+        /// What is wrong, found and expected.
+        reason: String,
+        /// What to do.
+        help: String,
     },
     /// A worker thread could not be started.
     #[error("cannot start a worker thread")]

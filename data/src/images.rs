@@ -10,6 +10,8 @@ use crate::{Error, Result};
 
 /// Largest picture file that is read.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Extensions of image files, most usual first.
+pub(crate) const EXTENSIONS: [&str; 6] = ["jpg", "png", "jpeg", "JPG", "JPEG", "PNG"];
 /// Most memory that decoding one picture may take: 100 megapixels with room for the decoder.
 const MAX_DECODED_BYTES: u64 = 512 << 20;
 

@@ -3,19 +3,12 @@
 
 use amis_artifacts::classes::{BACKGROUND, IGNORE, MAX_CLASSES};
 
+use crate::layout::Zero;
 use crate::{Error, Result};
+pub use amis_artifacts::metrics::FutureClasses;
 
 /// New label for every value of the data set.
 pub type Mapping = [u8; 256];
-
-/// What a class that is only learned later counts as in an evaluation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FutureClasses {
-    /// Its pixels take part in nothing.
-    Ignore,
-    /// Its pixels are background: what a network that does not know the class should say.
-    Background,
-}
 
 /// Labels for training step `step`: its own classes are annotated, everything else reads as background.
 ///
@@ -25,16 +18,20 @@ pub fn train(steps: &[Vec<u8>], step: usize) -> Result<Mapping> {
     build(steps, step, |of| if of == step { None } else { Some(BACKGROUND) })
 }
 
-/// Labels for an evaluation after step `step`: all classes of the steps so far. Values of no step at all are background.
+/// Labels for an evaluation after step `step`: all classes of the steps so far. Values of no step at all are background; value 0 is what `zero` says.
 ///
 /// # Errors
 /// No such step, or the steps are not valid ([`check_steps`]).
-pub fn eval(steps: &[Vec<u8>], step: usize, future: FutureClasses) -> Result<Mapping> {
+pub fn eval(steps: &[Vec<u8>], step: usize, future: FutureClasses, zero: Zero) -> Result<Mapping> {
     let later = match future {
         FutureClasses::Ignore => IGNORE,
         FutureClasses::Background => BACKGROUND,
     };
-    build(steps, step, |of| if of <= step { None } else { Some(later) })
+    let mut mapping = build(steps, step, |of| if of <= step { None } else { Some(later) })?;
+    if zero == Zero::Unlabelled {
+        mapping[usize::from(BACKGROUND)] = IGNORE;
+    }
+    Ok(mapping)
 }
 
 /// Gives each class its position, unless `instead` has another label for classes of its step.
@@ -90,9 +87,10 @@ mod tests {
         let values = |mapping: Mapping| [0usize, 7, 3, 5, 1, 9, 255].map(|v| mapping[v]);
         assert_eq!(values(train(&steps, 0).unwrap()), [0, 1, 2, 0, 0, 0, 255]);
         assert_eq!(values(train(&steps, 1).unwrap()), [0, 0, 0, 3, 0, 0, 255]);
-        assert_eq!(values(eval(&steps, 1, FutureClasses::Ignore).unwrap()), [0, 1, 2, 3, 255, 0, 255]);
-        assert_eq!(values(eval(&steps, 1, FutureClasses::Background).unwrap()), [0, 1, 2, 3, 0, 0, 255]);
-        assert_eq!(values(eval(&steps, 2, FutureClasses::Ignore).unwrap()), [0, 1, 2, 3, 4, 0, 255]);
+        assert_eq!(values(eval(&steps, 1, FutureClasses::Ignore, Zero::Background).unwrap()), [0, 1, 2, 3, 255, 0, 255]);
+        assert_eq!(values(eval(&steps, 1, FutureClasses::Background, Zero::Background).unwrap()), [0, 1, 2, 3, 0, 0, 255]);
+        assert_eq!(values(eval(&steps, 1, FutureClasses::Background, Zero::Unlabelled).unwrap()), [255, 1, 2, 3, 0, 0, 255]);
+        assert_eq!(values(eval(&steps, 2, FutureClasses::Ignore, Zero::Background).unwrap()), [0, 1, 2, 3, 4, 0, 255]);
     }
 
     #[test]

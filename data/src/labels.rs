@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use amis_artifacts::classes::palette_color;
 use amis_artifacts::files;
 use amis_artifacts::image_spec::MAX_FRAME_PX;
 use png::{BitDepth, ColorType};
@@ -26,7 +27,11 @@ pub struct LabelMap {
 /// # Errors
 /// Unreadable, damaged, too large, or of a colour type whose values are not class ids.
 pub fn read(path: &Path) -> Result<LabelMap> {
-    let bytes = files::read_limited(path, "label map", MAX_FILE_BYTES)?;
+    decode(files::read_limited(path, "label map", MAX_FILE_BYTES)?, path)
+}
+
+/// [`read`] from bytes; `path` is for messages.
+pub(crate) fn decode(bytes: Vec<u8>, path: &Path) -> Result<LabelMap> {
     let wrong = |reason: String| Error::Picture { path: path.into(), reason };
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
     decoder.set_transformations(png::Transformations::IDENTITY);
@@ -44,6 +49,18 @@ pub fn read(path: &Path) -> Result<LabelMap> {
     reader.next_frame(&mut packed).map_err(|e| wrong(e.to_string()))?;
     let values = unpack(packed, width_px as usize, depth as usize);
     Ok(LabelMap { width_px, height_px, values })
+}
+
+/// Writes a label map of `height_px * width_px` values as a palette PNG in the colours of PASCAL VOC.
+pub(crate) fn write(path: &Path, values: &[u8], width_px: u32, height_px: u32) -> Result<()> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width_px, height_px);
+    encoder.set_color(ColorType::Indexed);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_palette((0..=255).flat_map(palette_color).collect::<Vec<u8>>());
+    let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(values));
+    written.map_err(|e| Error::Encode { path: path.into(), reason: e.to_string() })?;
+    std::fs::write(path, bytes).map_err(|source| amis_artifacts::Error::Io { action: "write", path: path.into(), source }.into())
 }
 
 /// Spreads rows of 1, 2 or 4 bit values, each row padded to whole bytes, to a byte a value.

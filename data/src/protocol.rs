@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::class_index::ClassIndex;
 use crate::label_mapping::check_steps;
 use crate::permuted::VOC_15_1;
-use crate::{Error, Result};
+use crate::{Error, Result, class_names};
 
 /// A data set with published tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,9 +94,21 @@ impl Task {
         let classes = match data_set {
             DataSet::Voc if VOC_TASKS.contains(&name) => 20,
             DataSet::Ade20k if ADE20K_TASKS.contains(&name) => 150,
+            DataSet::Own => return Err(Error::UnknownTask { name: name.into(), reason: "a data set of one's own has no published tasks".into() }),
             _ => return Err(Error::UnknownTask { name: name.into(), reason: format!("known are: {}", Self::names(data_set).join(", ")) }),
         };
         Self::regular(name, data_set, classes)
+    }
+
+    /// Class names of each step of a published task.
+    ///
+    /// # Errors
+    /// As [`Self::published`].
+    pub fn published_names(data_set: DataSet, name: &str) -> Result<Vec<Vec<String>>> {
+        let task = Self::published(data_set, name)?;
+        let classes = class_names::published(data_set).transpose()?;
+        let name = |&id: &u8| classes.as_ref().and_then(|list| list.get(id)).map(|class| class.name.clone()).unwrap_or_default();
+        Ok(task.steps.iter().map(|ids| ids.iter().map(name).collect()).collect())
     }
 
     /// Names of the published tasks of a data set.
@@ -139,6 +151,8 @@ mod tests {
         }
         assert!(Task::published(DataSet::Voc, "15-2").unwrap_err().to_string().contains("15-1_w"));
         assert!(Task::published(DataSet::Ade20k, "15-1_w").is_err());
+        let permuted = Task::published_names(DataSet::Voc, "15-1_b").unwrap();
+        assert_eq!((permuted[0][0].as_str(), permuted[0][14].as_str(), permuted[5].as_slice()), ("dog", "diningtable", &["cow".to_owned()][..]));
     }
 
     #[test]

@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use amis_artifacts::classes::palette_color;
 use amis_artifacts::files;
 use image::codecs::jpeg::JpegEncoder;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::scene::{Scene, class_names};
-use crate::{Error, Result};
+use crate::{Error, Result, labels as label_maps};
 
 /// Name of the task: four classes, then `tree`, then `person`. Its lists are `ImageSets/Steps/4-1-1/<step>.txt`.
 pub const TASK: &str = "4-1-1";
@@ -124,7 +123,7 @@ fn images(root: &Path, options: &SynthOptions, prefix: &str, group: u32, count: 
         let name = format!("{prefix}_{number:05}");
         let (rgb, labels) = street(options, group, number as u64, classes)?;
         write_jpeg(&root.join(format!("JPEGImages/{name}.jpg")), &rgb, options.width_px, options.height_px)?;
-        write_labels(&root.join(format!("SegmentationClass/{name}.png")), &labels, options.width_px, options.height_px)?;
+        label_maps::write(&root.join(format!("SegmentationClass/{name}.png")), &labels, options.width_px, options.height_px)?;
         Ok(name)
     };
     (0..count).into_par_iter().map(paint).collect()
@@ -159,18 +158,6 @@ fn write_jpeg(path: &Path, rgb: &[u8], width_px: u32, height_px: u32) -> Result<
     JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)
         .encode(rgb, width_px, height_px, image::ExtendedColorType::Rgb8)
         .map_err(|e| Error::Encode { path: path.into(), reason: e.to_string() })?;
-    fs::write(path, bytes).map_err(|e| io("write", path, e))
-}
-
-/// Writes a label map as a palette PNG in the colours of PASCAL VOC.
-fn write_labels(path: &Path, labels: &[u8], width_px: u32, height_px: u32) -> Result<()> {
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, width_px, height_px);
-    encoder.set_color(png::ColorType::Indexed);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_palette((0..=255).flat_map(palette_color).collect::<Vec<u8>>());
-    let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(labels));
-    written.map_err(|e| Error::Encode { path: path.into(), reason: e.to_string() })?;
     fs::write(path, bytes).map_err(|e| io("write", path, e))
 }
 

@@ -48,17 +48,43 @@ fn each_fault_is_counted_and_named() {
 }
 
 #[test]
-fn a_class_index_comes_from_the_label_maps() {
-    let (_dir, folder) = common::data_set();
+fn a_class_index_comes_from_the_label_maps_and_each_is_read_once() {
+    let (dir, folder) = common::data_set();
     let names = folder.read_list("ImageSets/Segmentation/val.txt").unwrap();
-    let index = class_index::scan(&folder, &names, &|_| {}).unwrap();
-    for (name, classes) in &index {
+    // Old enough to be kept.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let read = AtomicUsize::new(0);
+    let index = || {
+        read.store(0, Ordering::Relaxed);
+        let index = class_index::of(&folder, &names, &|_, _| {
+            read.fetch_add(1, Ordering::Relaxed);
+        });
+        (index, read.load(Ordering::Relaxed))
+    };
+    let (first, count) = index();
+    let first = first.unwrap();
+    assert_eq!(count, 3);
+    for (name, classes) in &first {
         let mut values = labels::read(&folder.label_path(name)).unwrap().values;
         values.sort_unstable();
         values.dedup();
         assert_eq!(*classes, values.into_iter().filter(|&v| v != 0).collect::<Vec<_>>());
     }
-    assert_eq!(index.iter().map(|(name, _)| name).collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
-    fs::remove_file(folder.label_path(&names[1])).unwrap();
-    assert!(class_index::scan(&folder, &names, &|_| {}).unwrap_err().to_string().contains(&names[1]));
+    assert_eq!(first.iter().map(|(name, _)| name).collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
+    let (again, count) = index();
+    assert_eq!((again.unwrap(), count), (first.clone(), 0));
+
+    // Another content of the same length and time of modification is noticed.
+    let path = folder.label_path(&names[1]);
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    write_grey(&path, 64, 48, &[0; 64 * 48]);
+    fs::File::options().append(true).open(&path).unwrap().set_modified(modified).unwrap();
+    let (changed, count) = index();
+    assert_eq!((changed.unwrap()[1].1.len(), count), (0, 1));
+
+    let kept = dir.path().join("set/.amis-class-index/SegmentationClass.json");
+    fs::write(&kept, "{").unwrap();
+    assert_eq!(index().1, 3, "a damaged index is left out");
+    fs::remove_file(&path).unwrap();
+    assert!(index().0.unwrap_err().to_string().contains(&names[1]));
 }

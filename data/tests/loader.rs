@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use amis_artifacts::image_spec::{Fit, ImageSpec};
 use amis_artifacts::preprocess::{Preprocessor, fit_labels};
 use amis_data::augment::Augment;
+use amis_data::folder::DataFolder;
 use amis_data::label_mapping;
 use amis_data::loader::{Batch, Loader, LoaderOptions, iterations_per_epoch};
-use amis_data::voc::VocFolder;
 
-fn options(folder: &VocFolder, batch: usize) -> LoaderOptions {
+fn options(folder: &DataFolder, batch: usize) -> LoaderOptions {
     LoaderOptions {
         folder: folder.clone(),
         names: folder.read_list("ImageSets/Segmentation/train.txt").unwrap(),

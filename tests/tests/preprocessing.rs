@@ -3,9 +3,10 @@
 
 use amis_artifacts::image_spec::{Fit, ImageSpec};
 use amis_artifacts::preprocess::Preprocessor;
+use amis_data::folder::DataFolder;
+use amis_data::layout::Layout;
 use amis_data::loader::{Loader, LoaderOptions};
 use amis_data::synth::{self, SynthOptions};
-use amis_data::voc::VocFolder;
 use amis_runtime::source::{self, Frame};
 
 #[test]
@@ -13,7 +14,7 @@ fn runtime_and_validation_agree_within_one_grey_level_for_every_fit() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("data");
     synth::write(&root, &SynthOptions { step_images: [1, 1, 1], val_images: 3, width_px: 75, height_px: 53, seed: 2 }).unwrap();
-    let data = VocFolder::open(&root, "SegmentationClass").unwrap();
+    let data = DataFolder::open(Layout::Voc, &root, "SegmentationClass").unwrap();
     for fit in [Fit::Stretch, Fit::Letterbox, Fit::Crop] {
         let spec = ImageSpec::imagenet(48, 64, fit);
         let names = data.read_list("ImageSets/Segmentation/val.txt").unwrap();

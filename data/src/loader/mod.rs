@@ -16,8 +16,8 @@ use std::thread::JoinHandle;
 use amis_artifacts::image_spec::ImageSpec;
 
 use crate::augment::Augment;
+use crate::folder::DataFolder;
 use crate::label_mapping::Mapping;
-use crate::voc::VocFolder;
 use crate::{Error, Result};
 
 /// Finished batches that wait in front of each worker.
@@ -31,7 +31,7 @@ pub const MAX_BATCH: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct LoaderOptions {
     /// The data set.
-    pub folder: VocFolder,
+    pub folder: DataFolder,
     /// Images, by name.
     pub names: Vec<String>,
     /// From the data set's label values to training labels.

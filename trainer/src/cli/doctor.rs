@@ -3,11 +3,10 @@ use std::path::PathBuf;
 use amis_artifacts::cli::describe;
 use amis_trainer::config::Config;
 use amis_trainer::pretrained::Pretrained;
-use amis_trainer::train::Plan;
 use amis_trainer::{Error, Result};
 use clap::Args;
 
-use super::progress::bar;
+use super::progress::{bar, read_index};
 
 /// Check configuration and data set before training: every image and label map is read once.
 #[derive(Args)]
@@ -27,7 +26,7 @@ impl Doctor {
             Pretrained::open(file, &config.model)?;
             tracing::info!("{} holds an encoder that fits", file.display());
         }
-        let plan = Plan::new(&config)?;
+        let plan = read_index(&config)?;
         for (step, images) in plan.images.iter().enumerate() {
             tracing::info!("step {step}: {} images for {}", images.len(), config.task.steps[step].join(", "));
         }

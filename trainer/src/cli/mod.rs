@@ -4,6 +4,7 @@ mod compare;
 mod doctor;
 mod export_weights;
 mod import;
+mod import_labels;
 mod progress;
 mod report;
 mod run;
@@ -29,6 +30,7 @@ const EXAMPLES: &str = "\
 Examples:
   amis-train synth data/scene                        a small synthetic data set to try things on
   amis-train doctor configs/camvid.toml --set data.root=data/camvid-voc
+  amis-train import-labels instances.json --images images --out data/mine    drawn annotations into label maps
   amis-train run configs/camvid.toml --set data.root=data/camvid-voc --out runs/camvid
   amis-train report runs/camvid                      one HTML page about the run
   amis-train compare runs/camvid-*                   presets and seeds side by side
@@ -40,6 +42,7 @@ Exit codes: 0 ok, 1 failed or stopped, 2 wrong usage, 3 wrong input, 4 something
 #[derive(Subcommand)]
 enum Command {
     Synth(synth::Synth),
+    ImportLabels(import_labels::ImportLabels),
     Doctor(doctor::Doctor),
     Run(run::Run),
     Report(report::Report),
@@ -55,6 +58,7 @@ pub(crate) fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     match cli.command {
         Command::Synth(command) => finish(command.run(), cli.json),
+        Command::ImportLabels(command) => finish(command.run(), cli.json),
         Command::Doctor(command) => finish(command.run(), cli.json),
         Command::Run(command) => finish(command.run(cli.json), cli.json),
         Command::Report(command) => finish(command.run(), cli.json),

@@ -1,5 +1,7 @@
 use amis_artifacts::metrics::StepMetrics;
-use amis_trainer::train::Observer;
+use amis_trainer::Result;
+use amis_trainer::config::Config;
+use amis_trainer::train::{Observer, Plan};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar with rate and remaining time; hidden where stderr is no terminal.
@@ -7,6 +9,17 @@ pub(super) fn bar(length: u64, message: &str) -> ProgressBar {
     let template = "{msg:28!} {wide_bar} {pos}/{len}  {per_sec}  {eta_precise} left";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style).with_message(message.to_owned())
+}
+
+/// The plan of a configuration, with a bar while the label maps are read for the first time.
+pub(super) fn read_index(config: &Config) -> Result<Plan> {
+    let bar = bar(0, "which classes images show");
+    let plan = Plan::with_progress(config, &|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    plan
 }
 
 /// Shows a run on stderr.

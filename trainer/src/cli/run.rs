@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use tch::Device;
 
-use super::progress::Console;
+use super::progress::{Console, read_index};
 
 /// Train all steps of a task; a checkpoint folder is left for each.
 ///
@@ -59,6 +59,8 @@ impl Run {
         let stop = stop_on_signal();
         let train = |overrides: &[String], dir: &Path| {
             let config = Config::load(&self.config, overrides)?;
+            // The first look at a large data set takes a while and is shown; the run then finds its index on disk.
+            read_index(&config)?;
             train::run(&config, Place { dir, device, stop: &stop }, &mut Console::default())
         };
         if self.seeds.is_empty() {

@@ -1,12 +1,15 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use amis_artifacts::files;
 use amis_artifacts::model_spec::ModelSpec;
 use amis_data::augment::Augment;
+use amis_data::label_mapping::FutureClasses;
+use amis_data::layout::Layout;
+use amis_data::protocol::{Setting, Task};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{Config, DataConfig, ImageConfig, Method, OptimizerConfig, Preset, TaskConfig, TrainConfig};
+use super::{Config, DataConfig, ImageConfig, Method, OptimizerConfig, Preset, StepImages, TaskConfig, TrainConfig};
 use crate::model::Backbone;
 use crate::{Error, Result};
 
@@ -16,12 +19,12 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Most epochs of a step: far above any use, and safe to multiply.
 const MAX_EPOCHS: usize = 1_000_000;
 
-/// The file as it stands; `gab` and `method` are completed by the preset.
+/// The file as it stands; `gab` and `method` are completed by the preset, the lists by the layout, the steps by the task's name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawConfig {
-    data: DataConfig,
-    task: TaskConfig,
+    data: RawData,
+    task: RawTask,
     image: ImageConfig,
     model: RawModel,
     train: TrainConfig,
@@ -30,6 +33,30 @@ struct RawConfig {
     optimizer: OptimizerConfig,
     #[serde(default)]
     method: Table,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawData {
+    #[serde(default)]
+    layout: Layout,
+    root: PathBuf,
+    labels: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTask {
+    name: String,
+    steps: Option<Vec<Vec<String>>>,
+    images: Option<StepImages>,
+    train: Option<String>,
+    setting: Option<Setting>,
+    val: Option<String>,
+    #[serde(default)]
+    offline: bool,
+    #[serde(default)]
+    future_classes: FutureClasses,
 }
 
 #[derive(Deserialize)]
@@ -143,19 +170,39 @@ impl Config {
 fn resolve(raw: RawConfig) -> std::result::Result<Config, String> {
     let mut method = Table::try_from(Method::preset(raw.train.preset)).map_err(|e| e.to_string())?;
     method.extend(raw.method);
-    let mut task = raw.task;
-    if task.offline {
-        task.steps = vec![task.steps.concat()];
-    }
+    let labels = raw.data.labels.unwrap_or_else(|| raw.data.layout.labels().into());
     Ok(Config {
-        data: raw.data,
-        task,
+        task: resolve_task(raw.task, raw.data.layout)?,
+        data: DataConfig { layout: raw.data.layout, root: raw.data.root, labels },
         image: raw.image,
         model: raw.model.spec(raw.train.preset)?,
         train: raw.train,
         augment: raw.augment,
         optimizer: raw.optimizer,
         method: method.try_into().map_err(|e: toml::de::Error| format!("method: {e}"))?,
+    })
+}
+
+fn resolve_task(raw: RawTask, layout: Layout) -> std::result::Result<TaskConfig, String> {
+    let by_name = || Task::published_names(layout.data_set(), &raw.name).map_err(|e| format!("task.steps is missing, and {e}"));
+    let images = match (raw.images, raw.train, raw.setting) {
+        (Some(images), None, None) => images,
+        (Some(_), ..) => return Err("task.images stands beside task.train or task.setting; give one or the other".into()),
+        (None, list, setting) => {
+            StepImages::Classes { list: list.unwrap_or_else(|| layout.train_list().into()), setting: setting.unwrap_or(Setting::Overlapped) }
+        }
+    };
+    let mut steps = raw.steps.map_or_else(by_name, Ok)?;
+    if raw.offline {
+        steps = vec![steps.concat()];
+    }
+    Ok(TaskConfig {
+        steps,
+        images,
+        offline: raw.offline,
+        val: raw.val.unwrap_or_else(|| layout.val_list().into()),
+        future_classes: raw.future_classes,
+        name: raw.name,
     })
 }
 
@@ -216,6 +263,23 @@ mod tests {
         assert!(none.contains("model.patch_px is missing"), "{none}");
         let unknown = load("backbone = \"resnet50\"").unwrap_err().to_string();
         assert!(unknown.contains("resnet50") && unknown.contains("vit_base"), "{unknown}");
+    }
+
+    #[test]
+    fn a_published_task_needs_its_name_and_an_own_one_its_steps() {
+        let voc = |settings: &[&str]| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/voc.toml");
+            Config::load(&path, &settings.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+        };
+        let permuted = voc(&["task.name=15-1_b", "task.setting=disjoint"]).unwrap().task;
+        assert_eq!((permuted.steps[0][0].as_str(), permuted.steps.len()), ("dog", 6));
+        assert_eq!(permuted.images, StepImages::Classes { list: "list/train_aug.txt".into(), setting: Setting::Disjoint });
+        assert_eq!(voc(&["task.offline=true"]).unwrap().task.steps[0].len(), 20);
+        let message = |settings: &[&str]| voc(settings).unwrap_err().to_string();
+        assert!(message(&["task.name=15-2"]).contains("known are: offline, 19-1"), "{}", message(&["task.name=15-2"]));
+        assert!(message(&["data.layout=folder"]).contains("task.steps is missing"));
+        assert!(message(&["task.images={ lists = \"x\" }"]).contains("beside task.train or task.setting"));
+        assert!(message(&["augment.pad_label=3"]).contains("pad_label is 3"));
     }
 
     #[test]

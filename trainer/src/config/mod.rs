@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use amis_artifacts::image_spec::{Fit, ImageSpec};
 use amis_artifacts::model_spec::ModelSpec;
 use amis_data::augment::Augment;
+use amis_data::label_mapping::FutureClasses;
+use amis_data::layout::Layout;
 use amis_data::protocol::Setting;
 use serde::{Deserialize, Serialize};
 
@@ -41,37 +43,33 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// Folder in VOC layout.
+    /// Which folders the data set has.
+    #[serde(default)]
+    pub layout: Layout,
+    /// The data set's folder, or one above it where the archive is unpacked.
     pub root: PathBuf,
     /// Label folder in it.
-    #[serde(default = "default_labels")]
     pub labels: String,
-}
-
-fn default_labels() -> String {
-    "SegmentationClass".into()
 }
 
 /// Which classes come in which step, from which images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskConfig {
-    /// Name of the task, for reports.
+    /// Name of the task. In the file, a published task needs no more than its name.
     pub name: String,
     /// Class names of every step, background not among them.
     pub steps: Vec<Vec<String>>,
     /// Where the training images of a step come from.
     pub images: StepImages,
-    /// List of validation images, relative to the data's root.
-    #[serde(default = "default_val")]
+    /// List of validation images: a text file relative to the data's root, or a folder below the image folder.
     pub val: String,
     /// Everything at once: one step with the classes and images of all steps, the bound that incremental learning is measured against.
     #[serde(default)]
     pub offline: bool,
-}
-
-fn default_val() -> String {
-    "ImageSets/Segmentation/val.txt".into()
+    /// What pixels of classes count as, in an evaluation, that are learned in later steps.
+    #[serde(default)]
+    pub future_classes: FutureClasses,
 }
 
 /// Where the training images of a step come from.
@@ -85,7 +83,7 @@ pub enum StepImages {
     },
     /// Images of one list, chosen by the classes they show.
     Classes {
-        /// List of all training images, relative to the data's root.
+        /// List of all training images, of the same kind as the validation list.
         list: String,
         /// Whether an image may show classes of later steps.
         setting: Setting,

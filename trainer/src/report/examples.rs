@@ -2,17 +2,17 @@ use amis_artifacts::checkpoint::Checkpoint;
 use amis_artifacts::classes::{ClassList, IGNORE};
 use amis_artifacts::image_spec::ImageSpec;
 use amis_artifacts::preprocess::{Preprocessor, fit_labels};
+use amis_data::folder::DataFolder;
 use amis_data::images::RgbImage;
-use amis_data::label_mapping::{self, FutureClasses, Mapping};
+use amis_data::label_mapping::{self, Mapping};
 use amis_data::labels::LabelMap;
-use amis_data::voc::VocFolder;
 use maud::{Markup, html};
 use tch::{Device, Tensor};
 
 use super::pictures::{self, Picture};
 use super::run::{Finished, RunData};
 use crate::model::Segmenter;
-use crate::{Error, Result, eval};
+use crate::{Result, eval};
 
 /// Images that are shown.
 const SHOWN: usize = 4;
@@ -73,7 +73,7 @@ pub(super) fn make(runs: &[RunData]) -> Result<Examples> {
 /// Images that together show many classes, whatever the networks make of them.
 fn choose(run: &RunData, step: usize) -> Result<Vec<Sample>> {
     let data = &run.config.data;
-    let folder = VocFolder::open(&data.root, &data.labels)?;
+    let folder = DataFolder::open(data.layout, &data.root, &data.labels)?;
     let mapping = mapping(run, &folder, step)?;
     let names = folder.read_list(&run.config.task.val)?;
     let every = names.len().div_ceil(CANDIDATES);
@@ -88,14 +88,9 @@ fn choose(run: &RunData, step: usize) -> Result<Vec<Sample>> {
     chosen.iter().map(sample).collect()
 }
 
-fn mapping(run: &RunData, folder: &VocFolder, step: usize) -> Result<Mapping> {
-    let classes = folder.classes(None)?;
-    let value = |name: &String| {
-        let reason = || format!("no class {name} in the data set");
-        classes.by_name(name).map(|c| c.id).ok_or_else(|| Error::Config { path: folder.root().join("classes.txt"), reason: reason() })
-    };
-    let steps = run.config.task.steps.iter().map(|names| names.iter().map(value).collect()).collect::<Result<Vec<Vec<u8>>>>()?;
-    Ok(label_mapping::eval(&steps, step, FutureClasses::Ignore)?)
+fn mapping(run: &RunData, folder: &DataFolder, step: usize) -> Result<Mapping> {
+    let steps = folder.class_ids(&run.config.task.steps)?;
+    Ok(label_mapping::eval(&steps, step, run.config.task.future_classes, folder.layout().zero())?)
 }
 
 /// Classes that cover [`SEEN_SHARE`] of an image.

@@ -1,3 +1,4 @@
+use amis_data::label_mapping::FutureClasses;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::examples::Examples;
@@ -56,7 +57,15 @@ fn header(runs: &[RunData]) -> Markup {
                 p.notice { (finished) " of " (main.steps.len()) " steps are finished; this page shows what there is so far." }
             }
             (steps(main))
+            p.quiet { "In the evaluation after a step, pixels of classes that are learned later " (future(main)) "." }
         }
+    }
+}
+
+fn future(run: &RunData) -> &'static str {
+    match run.config.task.future_classes {
+        FutureClasses::Ignore => "take part in nothing",
+        FutureClasses::Background => "count as background",
     }
 }
 

@@ -1,7 +1,7 @@
 use amis_artifacts::checkpoint::{self, Checkpoint, CheckpointManifest};
 use amis_artifacts::metrics::{ConfusionMatrix, StepMetrics};
 use amis_artifacts::weights::{HostTensor, Weights};
-use amis_data::label_mapping::{self, FutureClasses};
+use amis_data::label_mapping;
 use amis_data::loader::{Loader, LoaderOptions};
 use tch::no_grad;
 
@@ -47,7 +47,8 @@ pub(super) fn find(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) -> R
 /// A validation image that cannot be read, or a full disk.
 pub(super) fn write(run: &Run<'_>, step: usize, model: &Segmenter, parent: Option<&Checkpoint>) -> Result<Checkpoint> {
     let classes = run.plan.classes.prefix(model.groups.classes())?;
-    let metrics = StepMetrics::new(step, &classes, &model.groups, validate(run, step, model)?);
+    let future_classes = run.config.task.future_classes;
+    let metrics = StepMetrics { future_classes, ..StepMetrics::new(step, &classes, &model.groups, validate(run, step, model)?) };
     let manifest = CheckpointManifest {
         format_version: checkpoint::FORMAT_VERSION,
         tool_version: env!("CARGO_PKG_VERSION").into(),
@@ -78,7 +79,7 @@ fn validation(run: &Run<'_>, step: usize, names: Vec<String>) -> Result<LoaderOp
     Ok(LoaderOptions {
         folder: run.plan.folder.clone(),
         names,
-        mapping: label_mapping::eval(&run.plan.steps, step, FutureClasses::Ignore)?,
+        mapping: label_mapping::eval(&run.plan.steps, step, run.config.task.future_classes, run.plan.folder.layout().zero())?,
         spec: run.config.image_spec(),
         augment: None,
         batch: EVAL_BATCH,

@@ -1,11 +1,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use amis_artifacts::checkpoint::ImageListRef;
-use amis_artifacts::classes::{ClassList, IGNORE};
+use amis_artifacts::classes::ClassList;
 use amis_artifacts::files::sha256;
 use amis_artifacts::model_spec::Groups;
-use amis_data::protocol::{DataSet, Task, select};
-use amis_data::voc::VocFolder;
+use amis_data::folder::DataFolder;
+use amis_data::protocol::{Task, select};
 use amis_data::{class_index, doctor, label_mapping};
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Plan {
     /// The data set.
-    pub folder: VocFolder,
+    pub folder: DataFolder,
     /// Label values of every step's classes in the data set.
     pub steps: Vec<Vec<u8>>,
     /// Background and the classes of all steps, in the order of the network's output.
@@ -35,14 +35,22 @@ impl Plan {
     /// # Errors
     /// Unknown class names, missing lists, a step without images.
     pub fn new(config: &Config) -> Result<Self> {
-        let folder = VocFolder::open(&config.data.root, &config.data.labels)?;
-        let data_classes = folder.classes(None)?;
-        let steps = class_values(config, &data_classes)?;
+        Self::with_progress(config, &|_, _| {})
+    }
+
+    /// [`Self::new`], which reads every label map the first time where steps are found by classes: `progress` is called with the number read, and
+    /// the number of those to read. What was found is kept on disk.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_progress(config: &Config, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Self> {
+        let folder = DataFolder::open(config.data.layout, &config.data.root, &config.data.labels)?;
+        let steps = folder.class_ids(&config.task.steps)?;
         label_mapping::check_steps(&steps)?;
         let names: Vec<&str> = std::iter::once("background").chain(config.task.steps.iter().flatten().map(String::as_str)).collect();
-        let images = step_images(config, &folder, &steps)?;
+        let images = step_images(config, &folder, &steps, progress)?;
         let val = folder.read_list(&config.task.val)?;
-        let known_values = data_classes.iter().map(|c| c.id).chain([IGNORE]).collect();
+        let known_values = folder.label_values()?;
         Ok(Self { classes: ClassList::from_names(&names)?, folder, steps, known_values, images, val })
     }
 
@@ -65,16 +73,7 @@ impl Plan {
     }
 }
 
-fn class_values(config: &Config, data_classes: &ClassList) -> Result<Vec<Vec<u8>>> {
-    let value = |name: &String| {
-        let known = || data_classes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
-        let unknown = || Error::Config { path: config.data.root.join("classes.txt"), reason: format!("no class {name}; the data set has {}", known()) };
-        data_classes.by_name(name).map(|c| c.id).ok_or_else(unknown)
-    };
-    config.task.steps.iter().map(|names| names.iter().map(value).collect()).collect()
-}
-
-fn step_images(config: &Config, folder: &VocFolder, steps: &[Vec<u8>]) -> Result<Vec<Vec<String>>> {
+fn step_images(config: &Config, folder: &DataFolder, steps: &[Vec<u8>], progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Vec<Vec<String>>> {
     match &config.task.images {
         StepImages::Lists { lists } => {
             let read = |step| {
@@ -98,8 +97,8 @@ fn step_images(config: &Config, folder: &VocFolder, steps: &[Vec<u8>]) -> Result
         }
         StepImages::Classes { list, setting } => {
             let names = folder.read_list(list)?;
-            let index = class_index::scan(folder, &names, &|_| {})?;
-            let task = Task::new(&config.task.name, DataSet::Own, steps.to_vec())?;
+            let index = class_index::of(folder, &names, progress)?;
+            let task = Task::new(&config.task.name, config.data.layout.data_set(), steps.to_vec())?;
             let images = |step| match select(&index, &task, step, *setting) {
                 Err(amis_data::Error::EmptyStep { .. }) => Err(Error::NoImages { step, list: list.clone() }),
                 names => Ok(names?),

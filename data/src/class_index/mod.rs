@@ -1,13 +1,18 @@
 //! Which classes each image shows.
 
+mod kept;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use amis_artifacts::classes::{BACKGROUND, IGNORE};
 use amis_artifacts::files;
 use rayon::prelude::*;
 
-use crate::voc::VocFolder;
+use kept::{Kept, Stamp};
+
+use crate::folder::DataFolder;
 use crate::{Error, Result, labels};
 
 /// Largest text list that is read.
@@ -16,7 +21,17 @@ const MAX_INDEX_BYTES: u64 = 256 << 20;
 /// Image names with the foreground class ids (1..=254, sorted) that each image shows, in order of the list.
 pub type ClassIndex = Vec<(String, Vec<u8>)>;
 
-/// Reads a text list: a line has an image name and the *0-based foreground* classes in it, so that id = number + 1.
+/// A foreground class as the published class lists count it: from 0, background left out.
+struct Foreground(u8);
+
+impl Foreground {
+    /// The class id, which counts background as 0.
+    fn id(&self) -> u8 {
+        self.0 + 1
+    }
+}
+
+/// Reads a published class list: a line has an image name and the foreground classes in it, counted from 0; the index has their ids.
 ///
 /// # Errors
 /// Unreadable, empty, a name twice, or something that is no class number.
@@ -29,7 +44,7 @@ pub fn read(path: &Path) -> Result<ClassIndex> {
         let mut words = line.split_whitespace();
         let Some(name) = words.next() else { continue };
         let class = |word: &str| match word.parse::<u8>() {
-            Ok(class) if class < IGNORE - 1 => Ok(class + 1),
+            Ok(class) if class < IGNORE - 1 => Ok(Foreground(class).id()),
             _ => Err(wrong(format!("line {}: {word:?} is no class number, expected 0 to {}", number + 1, IGNORE - 2))),
         };
         let mut classes = words.map(class).collect::<Result<Vec<u8>>>()?;
@@ -43,21 +58,41 @@ pub fn read(path: &Path) -> Result<ClassIndex> {
     if index.is_empty() { Err(wrong("it names no image".into())) } else { Ok(index) }
 }
 
-/// Finds the classes in the label maps, in parallel. `progress` is called from the worker threads with the number of images done.
+/// The classes in the label maps of these images, in order of `names`. Each label map is read once, in parallel: what is found is kept on disk for the
+/// next start (beside the label maps, or in the user's cache folder), as long as the file stays as it is.
+///
+/// `progress` is called from the worker threads with the number of label maps read, and the number of those to read.
 ///
 /// # Errors
-/// A label map cannot be read.
-pub fn scan(folder: &VocFolder, names: &[String], progress: &(dyn Fn(usize) + Sync)) -> Result<ClassIndex> {
+/// A label map is missing or cannot be read.
+pub fn of(folder: &DataFolder, names: &[String], progress: &(dyn Fn(usize, usize) + Sync)) -> Result<ClassIndex> {
+    let now = SystemTime::now();
+    let stamps = names.par_iter().map(|name| Stamp::of(&folder.label_path(name))).collect::<Result<Vec<_>>>()?;
+    let kept = Kept::of(folder);
+    let mut entries = kept.read();
+    let is_known = |name: &String, stamp: &Stamp| entries.get(name).is_some_and(|(known, _)| known == stamp);
+    let unknown: Vec<(&String, Stamp)> = names.iter().zip(stamps).filter(|(name, stamp)| !is_known(name, stamp)).collect();
     let done = AtomicUsize::new(0);
-    let one = |name: &String| {
-        let mut shown = [false; 256];
-        for value in labels::read(&folder.label_path(name))?.values {
-            shown[usize::from(value)] = true;
-        }
-        progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-        Ok((name.clone(), (BACKGROUND + 1..IGNORE).filter(|&id| shown[usize::from(id)]).collect()))
+    let one = |(name, stamp): &(&String, Stamp)| {
+        let classes = classes_shown(folder, name)?;
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, unknown.len());
+        Ok(((*name).clone(), (*stamp, classes)))
     };
-    names.par_iter().map(one).collect()
+    let found = unknown.par_iter().map(one).collect::<Result<Vec<_>>>()?;
+    if !found.is_empty() {
+        entries.extend(found);
+        kept.write(entries.clone(), now);
+    }
+    let entry = |name: &String| (name.clone(), entries.get(name).map(|(_, classes)| classes.clone()).unwrap_or_default());
+    Ok(names.iter().map(entry).collect())
+}
+
+fn classes_shown(folder: &DataFolder, name: &str) -> Result<Vec<u8>> {
+    let mut shown = [false; 256];
+    for value in labels::read(&folder.label_path(name))?.values {
+        shown[usize::from(value)] = true;
+    }
+    Ok((BACKGROUND + 1..IGNORE).filter(|&id| shown[usize::from(id)]).collect())
 }
 
 #[cfg(test)]
