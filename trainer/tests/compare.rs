@@ -109,6 +109,20 @@ fn seeds_are_grouped_and_ablations_stand_apart() {
     let finetune = &comparison.groups[2];
     assert_eq!((finetune.retention.mean, finetune.retention.std), (Some(0.0), None));
 
+    let page = comparison.page();
+    for text in
+        ["method.pod_factor=0.5, model.gab=false", "<td>42.5 ± 24.7</td>", "right after their own step", "<svg class=\"dots\"", "Old classes</figcaption>"]
+    {
+        assert!(page.contains(text), "{text} in {page}");
+    }
+    for outside in ["http", "<script", "<link", "url(", "@import", " src="] {
+        assert!(!page.contains(outside), "{outside} in the page");
+    }
+    let plot = comparison.plot();
+    assert_eq!(plot.matches("class=\"run\"").count(), 5 * 4, "a ring for each run in each panel");
+    assert_eq!(plot.matches("class=\"spread\"").count(), 5, "one group has two seeds");
+    assert!(plot.starts_with("<svg") && plot.contains("xmlns=") && plot.contains("method.pod_factor=0.5, model.gab") && !plot.contains("var("), "{plot}");
+
     let table = comparison.table();
     for line in [
         "Order 4-1-1: old classes a, b; new classes c.",
@@ -180,6 +194,8 @@ fn what_cannot_stand_side_by_side_is_named() {
     run(&one, "seed-1", &["train.seed=5"], &[&[50, 80, 40], &[50, 60, 30, 30]]);
     run(&two, "seed-0", &["train.preset=mbs"], &[&[50, 80, 40], &[50, 60, 30, 30]]);
     let both = Comparison::of(&[one, two]).unwrap();
+    let all = Comparison::of(&[dir.path().to_owned()]).unwrap_err().to_string();
+    assert!(all.contains("other") && all.contains("classes by step"), "the folder above finds them and the others: {all}");
     let names: Vec<&str> = both.runs.iter().map(|r| r.run.as_str()).collect();
     assert_eq!((names, both.groups.len()), (vec!["one/seed-0", "seed-1", "two/seed-0"], 2));
 

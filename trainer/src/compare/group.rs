@@ -5,9 +5,10 @@ use serde::Serialize;
 use super::outcome::{Outcome, StepMeans, preset};
 use crate::report::provenance::flatten;
 use crate::report::run::RunData;
+use crate::train::plan::FREE_KEYS;
 
-/// Keys that make no variant: they name a run's place in the comparison, or change nothing in its result.
-const PLACE_KEYS: [&str; 7] = ["data.root", "task.name", "train.base_checkpoint", "train.preset", "train.save_every_s", "train.seed", "train.workers"];
+/// Keys that name a run's place in the comparison: they make no variant, nor do those that may change while a run goes on.
+const PLACE_KEYS: [&str; 4] = ["task.name", "train.base_checkpoint", "train.preset", "train.seed"];
 
 /// Runs of one order, preset and configuration, over their seeds.
 #[derive(Debug, Serialize)]
@@ -85,7 +86,7 @@ pub(super) fn variants(runs: &[RunData]) -> Vec<String> {
 
 fn settings(run: &RunData) -> BTreeMap<String, String> {
     let mut settings = flatten(&run.resolved);
-    settings.retain(|key, _| !PLACE_KEYS.contains(&key.as_str()));
+    settings.retain(|key, _| !PLACE_KEYS.contains(&key.as_str()) && !FREE_KEYS.contains(&format!(".{key}").as_str()));
     settings
 }
 
@@ -146,6 +147,13 @@ impl Group {
             classes: runs[0].classes.iter().enumerate().map(class).collect(),
             steps: (0..runs[0].steps.len()).map(|step| mean_step(runs, step)).collect(),
         }
+    }
+}
+
+impl Group {
+    /// As that of its runs.
+    pub(super) fn key(&self) -> [&str; 3] {
+        [&self.order, &self.preset, &self.variant]
     }
 }
 

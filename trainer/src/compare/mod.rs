@@ -2,6 +2,8 @@
 
 mod group;
 mod outcome;
+mod page;
+mod plot;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -40,7 +42,9 @@ impl Comparison {
     /// # Errors
     /// A folder that is no run or is named twice, damaged files, runs of one order with different steps, or no finished run at all.
     pub fn of(dirs: &[PathBuf]) -> Result<Self> {
-        let mut all = dirs.iter().flat_map(|dir| runs_in(dir)).map(|dir| RunData::open(&dir)).collect::<Result<Vec<_>>>()?;
+        // A folder without a run is left to be named by the error.
+        let found = |dir: &PathBuf| Some(runs_in(dir, 2)).filter(|runs| !runs.is_empty()).unwrap_or_else(|| vec![dir.clone()]);
+        let mut all = dirs.iter().flat_map(found).map(|dir| RunData::open(&dir)).collect::<Result<Vec<_>>>()?;
         run::name_apart(&mut all);
         must_differ(&all)?;
         let (runs, unfinished): (Vec<RunData>, Vec<RunData>) = all.into_iter().partition(|r| r.steps.iter().all(Option::is_some));
@@ -59,6 +63,16 @@ impl Comparison {
         table::render(&self.groups)
     }
 
+    /// A page with tables and plots that needs no other file.
+    pub fn page(&self) -> String {
+        page::render(self).into_string()
+    }
+
+    /// An SVG picture: a row for each group, a panel for each mean, on white.
+    pub fn plot(&self) -> String {
+        plot::standalone(self)
+    }
+
     /// Sets of runs that repeat each other, by name: same order, preset, configuration and seed. They make a spread look smaller than it is.
     pub fn repeated_seeds(&self) -> Vec<[&str; 2]> {
         let pairs = self.runs.iter().enumerate().flat_map(|(i, a)| self.runs[i + 1..].iter().map(move |b| (a, b)));
@@ -66,13 +80,14 @@ impl Comparison {
     }
 }
 
-/// The folder itself, or the runs right below it where it is none.
-fn runs_in(dir: &Path) -> Vec<PathBuf> {
-    let is_run = |dir: &Path| dir.join("config.json").is_file();
-    let below = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut below: Vec<PathBuf> = below.filter(|below| is_run(below)).collect();
+/// The folder itself if it is a run, else the runs below it, down to a depth that `--seeds` and a folder of such runs need.
+fn runs_in(dir: &Path, depth: usize) -> Vec<PathBuf> {
+    if dir.join("config.json").is_file() {
+        return vec![dir.into()];
+    }
+    let mut below: Vec<PathBuf> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|p| p.is_dir()).collect();
     below.sort();
-    if is_run(dir) || below.is_empty() { vec![dir.into()] } else { below }
+    if depth == 0 { Vec::new() } else { below.iter().flat_map(|dir| runs_in(dir, depth - 1)).collect() }
 }
 
 /// The run that says which classes are old and which are new: the first with this order that learns step by step, if there is one.

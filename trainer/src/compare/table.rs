@@ -44,7 +44,7 @@ fn table(groups: &[Group], columns: &[&str], values: impl Fn(&Group) -> Vec<Stri
 }
 
 /// Percent with one decimal, with the spread where there is one.
-fn spread(spread: Spread) -> String {
+pub(super) fn spread(spread: Spread) -> String {
     match (spread.mean, spread.std) {
         (Some(mean), Some(std)) => format!("{:.1} ± {:.1}", 100.0 * mean, 100.0 * std),
         (Some(mean), None) => format!("{:.1}", 100.0 * mean),

@@ -6,7 +6,7 @@ const SIZE_PX: (u32, u32) = (440, 270);
 /// Text size; plotters divides it by 1.24 on its way to SVG pixels.
 const TEXT_SIZE: f64 = 16.0;
 /// Series colours of the page's style, `--s0` to `--s7`.
-pub(super) const COLORS: usize = 8;
+pub(crate) const COLORS: usize = 8;
 /// Stand-ins that [`themed`] turns into the colours of the page, light or dark.
 const TEXT: RGBColor = RGBColor(1, 2, 3);
 const GRID: RGBColor = RGBColor(1, 2, 4);
@@ -21,18 +21,18 @@ const SERIES: [RGBColor; COLORS] = {
 };
 
 /// One line.
-pub(super) struct Series {
-    pub(super) name: String,
+pub(crate) struct Series {
+    pub(crate) name: String,
     /// Number of its colour.
-    pub(super) color: usize,
-    pub(super) points: Vec<(f64, f64)>,
+    pub(crate) color: usize,
+    pub(crate) points: Vec<(f64, f64)>,
     /// A point that gets a ring.
-    pub(super) ringed: Option<(f64, f64)>,
+    pub(crate) ringed: Option<(f64, f64)>,
 }
 
 /// How the values are laid out upwards.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Scale {
+pub(crate) enum Scale {
     /// 0 to 100.
     Percent,
     /// Powers of ten; values that are not positive are left out.
@@ -40,18 +40,18 @@ pub(super) enum Scale {
 }
 
 /// A line chart.
-pub(super) struct Chart {
+pub(crate) struct Chart {
     /// What it shows, for people who cannot see it.
-    pub(super) title: String,
-    pub(super) x_label: &'static str,
-    pub(super) y_label: &'static str,
-    pub(super) scale: Scale,
-    pub(super) series: Vec<Series>,
+    pub(crate) title: String,
+    pub(crate) x_label: &'static str,
+    pub(crate) y_label: &'static str,
+    pub(crate) scale: Scale,
+    pub(crate) series: Vec<Series>,
 }
 
 impl Chart {
     /// The chart as an SVG element that inherits font and colours of the page.
-    pub(super) fn svg(&self) -> Result<String, String> {
+    pub(crate) fn svg(&self) -> Result<String, String> {
         let mut svg = String::new();
         let root = SVGBackend::with_string(&mut svg, SIZE_PX).into_drawing_area();
         match self.scale {

@@ -88,7 +88,7 @@ fn validation_points(run: &RunData, step: usize) -> Vec<(f64, f64, bool)> {
     records.into_iter().map(|(iteration, miou, best)| (iteration as f64 / per_epoch, miou, best)).collect()
 }
 
-fn figure(chart: &Chart) -> Markup {
+pub(crate) fn figure(chart: &Chart) -> Markup {
     html! {
         figure.chart {
             figcaption { (chart.title) }

@@ -4,12 +4,12 @@ use maud::{Markup, html};
 use super::run::RunData;
 
 /// A share as percent with one decimal, or a dash.
-pub(super) fn percent(share: Option<f64>) -> String {
+pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or("–".into(), |s| format!("{:.1}", 100.0 * s))
 }
 
 /// A difference in percentage points with its sign, or a dash.
-pub(super) fn points(difference: Option<f64>) -> String {
+pub(crate) fn points(difference: Option<f64>) -> String {
     let text = |d: f64| {
         // Rounded first, so that no "-0.0" appears.
         let rounded = (1000.0 * d).round() / 10.0;
@@ -19,13 +19,13 @@ pub(super) fn points(difference: Option<f64>) -> String {
 }
 
 /// A small square in a class's colour.
-pub(super) fn chip(color: [u8; 3]) -> Markup {
+pub(crate) fn chip(color: [u8; 3]) -> Markup {
     let [r, g, b] = color;
     html! { span.swatch style={ "background:rgb(" (r) " " (g) " " (b) ")" } {} }
 }
 
 /// The final figures of the first run, with those of the others below each.
-pub(super) fn tiles(runs: &[RunData]) -> Markup {
+pub(crate) fn tiles(runs: &[RunData]) -> Markup {
     let mean = |of: fn(&StepMetrics) -> Option<f64>| move |run: &RunData| run.last().and_then(|f| of(&f.metrics));
     let steps = &runs[0].config.task.steps;
     let new = if steps.len() > 1 { "classes of later steps" } else { "there are no later steps" };

@@ -1,10 +1,10 @@
 //! One self-contained HTML page about a run: no script, no other file, no network.
 
-mod chart;
+pub(crate) mod chart;
 mod confusion;
-mod curves;
+pub(crate) mod curves;
 mod examples;
-mod figures;
+pub(crate) mod figures;
 mod iou_table;
 mod page;
 mod pictures;

@@ -7,7 +7,7 @@ mod finish;
 mod lock;
 mod log;
 mod networks;
-mod plan;
+pub(crate) mod plan;
 mod state;
 mod step_loop;
 mod update;

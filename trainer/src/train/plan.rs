@@ -114,7 +114,7 @@ pub(super) fn resolved(config: &Config) -> Result<Value> {
 }
 
 /// Keys that may differ between two starts of the same run.
-const FREE_KEYS: [&str; 5] = [".data.root", ".train.workers", ".train.save_every_s", ".train.accumulate", ".train.batch_auto"];
+pub(crate) const FREE_KEYS: [&str; 5] = [".data.root", ".train.workers", ".train.save_every_s", ".train.accumulate", ".train.batch_auto"];
 
 /// First key whose values differ, with both values.
 pub(super) fn first_difference(key: &str, found: &Value, own: &Value) -> Option<String> {
