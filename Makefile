@@ -22,7 +22,7 @@ cargo_flags := --release --locked --workspace
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build demo results check test bench bench-data clean
+.PHONY: help setup env build demo results check test bench bench-data bench-step clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -54,11 +54,14 @@ check: setup ## formatting, lints, documentation, licences of the dependencies
 test: setup ## all tests, the demo among them
 	cargo test $(cargo_flags)
 
-bench: bench-data ## benchmarks, beside their peers in Python
+bench: bench-data bench-step ## benchmarks, beside their peers in Python
 
 bench-data: setup ## decoding and augmenting, beside PIL and torchvision
 	"$(AMIS_HOME)/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r benches/requirements.txt
 	AMIS_PYTHON="$(AMIS_HOME)/venv/bin/python" cargo bench --locked --workspace --bench loading
+
+bench-step: setup ## a training step, beside PyTorch: time, memory, losses
+	cargo bench --locked --workspace --bench step -- --python "$(AMIS_HOME)/venv/bin/python"
 
 clean: ## removes what was built and demo-out/, keeps what set-up made
 	cargo clean

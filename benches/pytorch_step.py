@@ -2,7 +2,7 @@
 
 The peer of `trainer/benches/step.rs`, which writes the inputs, starts this script and compares losses, time and memory:
 
-    python benches/pytorch_step.py FOLDER plain|fused STEPS
+    python benches/pytorch_step.py FOLDER plain|fused STEPS THREADS
 
 `plain` is how such code is usually written: attention as products and a softmax, loops over classes in the losses, boolean masks.
 `fused` uses scaled_dot_product_attention and vectorized losses, so that nobody is compared with a strawman only.
@@ -10,7 +10,6 @@ FOLDER holds inputs.safetensors (`old.*`, `new.*`, `images`, `labels`) and sizes
 """
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -143,10 +142,18 @@ def orthogonality(embeddings, old_classes):
     return cosines[cosines > 0].mean()
 
 
+def memory_bytes(line):
+    """A line of /proc/self/status: VmRSS is the memory in use, VmHWM the most there has been (ru_maxrss counts the parent's as well)."""
+    for text in Path("/proc/self/status").read_text().splitlines():
+        if text.startswith(f"{line}:"):
+            return int(text.split()[1]) * 1024
+    raise KeyError(line)
+
+
 def main():
     folder, variant, steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     fused = variant == "fused"
-    torch.set_num_threads(int(json.loads((folder / "sizes.json").read_text())["threads"]))
+    torch.set_num_threads(int(sys.argv[4]))
     config = json.loads((folder / "sizes.json").read_text())
     tensors = load_file(folder / "inputs.safetensors")
     part = lambda prefix: {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -157,10 +164,10 @@ def main():
     old_classes, classes = sum(groups[:-1]), sum(groups)
     optimizer = torch.optim.SGD(new.parameters(), lr=1e-4, momentum=0.9, nesterov=True, weight_decay=1e-5)
     complete, distill, score_map = (complete_fused, distill_fused, score_fused) if fused else (complete_plain, distill_plain, score_plain)
-    seconds, losses = [], []
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, cpu_seconds, losses = [], [], []
+    before = memory_bytes("VmRSS")
     for _ in range(steps):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         with torch.no_grad():
             old_masks, old_logits, old_patches, old_classes_features, _ = old(images)
             completed = complete(labels, old_logits, 0.7)
@@ -180,8 +187,9 @@ def main():
         optimizer.step()
         losses.append({name: value.item() for name, value in terms.items()})
         seconds.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": seconds, "losses": losses, "peak_bytes": peak * 1024, "grown_bytes": (peak - before) * 1024}))
+        cpu_seconds.append(time.process_time() - cpu)
+    peak = memory_bytes("VmHWM")
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "losses": losses, "peak_bytes": peak, "grown_bytes": peak - before}))
 
 
 if __name__ == "__main__":
