@@ -2,6 +2,7 @@
 //!
 //! The road is [`train::run`]: configuration, base step, one incremental step per later entry of the task, a checkpoint folder for each.
 
+pub mod allocator;
 pub mod compare;
 pub mod config;
 pub mod device;

@@ -4,16 +4,18 @@
 //! labels and the old network alone. So [`targets`] comes first, for all of them; their [`Totals`] are added up; then [`losses`] of every micro-batch divides
 //! by the same totals, and gradients simply add up to those of the whole batch.
 
+mod pixels;
+
 use tch::{Kind, Tensor, no_grad};
 
 use crate::config::Method;
-use crate::loss::cross_entropy::{cross_entropy, pixel_weights};
-use crate::loss::distillation::output_distillation;
+use crate::loss::cross_entropy::pixel_weights;
 use crate::loss::features::{class_cosine_distillation, class_distillation, low_resolution_labels, patch_distillation, score_map};
 use crate::loss::orthogonality::orthogonality;
 use crate::loss::pooling::{Pooling, grid_pooling, published_pooling};
 use crate::loss::pseudo_labels::complete_labels;
 use crate::model::{Mode, Output, Segmenter};
+use pixels::PixelTerms;
 
 /// What a micro-batch is trained towards.
 #[derive(Debug)]
@@ -43,18 +45,20 @@ struct OldOutput {
 }
 
 /// Loss terms of a micro-batch, already weighted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Losses {
-    /// Name and value, in the order of AMIS.md.
+    /// Name and value, in the order of AMIS.md. Those over pixels have no gradient; [`Losses::total`] has.
     pub terms: Vec<(&'static str, Tensor)>,
     /// Mean opening of the Global Attention Block's gates.
     pub gate: Option<Tensor>,
+    /// 0, with the gradient of the terms over pixels.
+    carrier: Option<Tensor>,
 }
 
 impl Losses {
     /// Sum of the terms, differentiable.
     pub fn total(&self) -> Tensor {
-        let values: Vec<Tensor> = self.terms.iter().map(|(_, t)| t.shallow_clone()).collect();
+        let values: Vec<Tensor> = self.terms.iter().map(|(_, t)| t).chain(&self.carrier).map(Tensor::shallow_clone).collect();
         Tensor::stack(&values, 0).sum(Kind::Float)
     }
 }
@@ -83,10 +87,20 @@ impl Totals {
 /// they are the labels.
 pub fn targets(old: Option<&Segmenter>, images: &Tensor, labels: &Tensor, method: &Method) -> Targets {
     no_grad(|| {
-        let old = old.map(|network| network.forward(images, Mode::Eval));
-        let completed = match &old {
-            Some(old) => complete_labels(labels, &old.logits.softmax(1, None::<Kind>), method.pseudo_threshold, method.ignore_doubt),
-            None => labels.shallow_clone(),
+        let completed_by = |network: &Segmenter, old: &Output| {
+            let image = |i: i64| {
+                let probabilities = network.logits(&old.masks.narrow(0, i, 1), images).softmax(1, None::<Kind>);
+                complete_labels(&labels.narrow(0, i, 1), &probabilities, method.pseudo_threshold, method.ignore_doubt)
+            };
+            Tensor::cat(&(0..labels.size()[0]).map(image).collect::<Vec<_>>(), 0)
+        };
+        let (old, completed) = match old {
+            Some(network) => {
+                let output = network.forward(images, Mode::Eval);
+                let completed = completed_by(network, &output);
+                (Some(output), completed)
+            }
+            None => (None, labels.shallow_clone()),
         };
         // A base step has all its classes annotated: its borders are not in doubt.
         let boundary = if old.is_some() { method.boundary_weight } else { 0.0 };
@@ -105,9 +119,10 @@ pub fn targets(old: Option<&Segmenter>, images: &Tensor, labels: &Tensor, method
 pub fn losses(new: &Segmenter, images: &Tensor, targets: &Targets, totals: &Totals, method: &Method, mode: Mode<'_>) -> Losses {
     let [pixels, patches, samples] = totals.denominators();
     let current = new.forward(images, mode);
-    let log_probabilities = current.logits.log_softmax(1, None::<Kind>);
-    let mut terms = vec![("ce", cross_entropy(&log_probabilities, &targets.labels, &targets.weights) / pixels)];
-    let Some(old) = &targets.old else { return Losses { terms, gate: current.gate } };
+    let over_pixels = PixelTerms::new(new, &current.masks, images, targets, [&pixels, &samples], method);
+    let carrier = Some(over_pixels.carrier(&current.masks));
+    let mut terms = vec![("ce", over_pixels.cross_entropy)];
+    let Some(old) = &targets.old else { return Losses { terms, gate: current.gate, carrier } };
     let old_classes = old.masks.size()[1];
     let all = new.groups.classes() as f64;
     let added = all - old_classes as f64;
@@ -125,12 +140,11 @@ pub fn losses(new: &Segmenter, images: &Tensor, targets: &Targets, totals: &Tota
         Pooling::Grid => add("pooling", method.pod_factor * imbalance, &|| grid_pooling(&current.patches, &old.patches, &old.score) / &samples),
         Pooling::Published => add("pooling", imbalance, &|| published_pooling(&current.patches, &old.patches) / &samples),
     }
-    add("output", method.distill_weight, &|| {
-        let probabilities = no_grad(|| new.enlarge(&old.masks, images).softmax(1, None::<Kind>));
-        output_distillation(&log_probabilities, &probabilities, &targets.annotated, method.moved) / &samples
-    });
+    if let Some(output) = &over_pixels.output {
+        add("output", 1.0, &|| output.shallow_clone());
+    }
     // It depends on no image: every micro-batch carries its share.
     let share = &samples.reciprocal() * images.size()[0] as f64;
     add("orthogonality", method.orthogonality_weight * added / all, &|| orthogonality(&new.class_embeddings(), old_classes) * &share);
-    Losses { terms, gate: current.gate }
+    Losses { terms, gate: current.gate, carrier }
 }

@@ -203,10 +203,10 @@ fn without_gamma_the_block_changes_nothing() {
     let groups = Groups(vec![1, 2]);
     let mut weights = initial_weights(&spec(true), &groups, [4, 4], 3);
     let images = random(&[1, 3, 16, 16], 14).to_kind(Kind::Float);
-    let logits = |gab: bool, weights: &Weights| segmenter(&spec(gab), &groups, weights, false).forward(&images, Mode::Eval).logits;
-    assert_ne!(logits(true, &weights), logits(false, &weights));
+    let masks = |gab: bool, weights: &Weights| segmenter(&spec(gab), &groups, weights, false).forward(&images, Mode::Eval).masks;
+    assert_ne!(masks(true, &weights), masks(false, &weights));
     weights.get_mut("decoder.gab.gamma").unwrap().data.fill(0.0);
-    assert_eq!(logits(true, &weights), logits(false, &weights));
+    assert_eq!(masks(true, &weights), masks(false, &weights));
 }
 
 #[test]

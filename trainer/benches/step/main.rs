@@ -85,6 +85,7 @@ fn main() {
     let args = Args::parse();
     let problem = Problem::new(&args.problem.backbone, args.problem.side, args.problem.batch).unwrap();
     if let Some(Part::Ours { threads, steps }) = args.part {
+        amis_trainer::allocator::keep_freed_memory();
         tch::set_num_threads(threads);
         println!("{}", serde_json::to_string(&ours::measure(&problem, steps)).unwrap());
         return;

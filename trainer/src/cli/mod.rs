@@ -13,6 +13,7 @@ mod synth;
 use std::process::ExitCode;
 
 use amis_artifacts::cli::finish;
+use amis_trainer::allocator::keep_freed_memory;
 use clap::{Parser, Subcommand};
 
 /// Trains a segmentation network step by step: each step adds classes without the images of earlier ones.
@@ -54,6 +55,9 @@ enum Command {
 /// Parses the command line and runs it.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Run(_)) {
+        keep_freed_memory();
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     match cli.command {

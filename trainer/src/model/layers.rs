@@ -90,10 +90,10 @@ impl Block {
 
     fn attention(&self, x: &Tensor, kind: Kind) -> Tensor {
         let (batch, tokens, dim) = x.size3().unwrap_or_default();
-        // [3, B, heads, N, D / heads]
-        let qkv = self.qkv.forward_in(x, kind).view([batch, tokens, 3, self.heads, dim / self.heads]).permute([2, 0, 3, 1, 4]);
-        let (q, k, v) = (qkv.get(0), qkv.get(1), qkv.get(2));
-        let mixed = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, false, None, false);
+        // Query, key and value are columns of one product, [B, heads, N, D / heads] each; cut by one operator, their gradients come together in one copy.
+        let heads: Vec<Tensor> =
+            self.qkv.forward_in(x, kind).chunk(3, 2).iter().map(|part| part.view([batch, tokens, self.heads, dim / self.heads]).transpose(1, 2)).collect();
+        let mixed = Tensor::scaled_dot_product_attention(&heads[0], &heads[1], &heads[2], None::<Tensor>, 0.0, false, None, false);
         self.proj.forward_in(&mixed.transpose(1, 2).reshape([batch, tokens, dim]), kind)
     }
 }

