@@ -2,11 +2,11 @@
 
 use amis_artifacts::metrics::ConfusionMatrix;
 use amis_data::loader::{Batch, Loader};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor};
 
 use crate::Result;
 use crate::device::upload;
-use crate::model::{Mode, Segmenter};
+use crate::model::Segmenter;
 
 /// A batch as tensors on a device: images `[B, 3, H, W]`, labels `[B, H, W]`.
 ///
@@ -25,7 +25,7 @@ pub fn to_tensors(batch: &Batch, height_px: u32, width_px: u32, device: Device) 
 /// libtorch fails to copy.
 pub fn predict(model: &Segmenter, images: &Tensor) -> Result<Vec<u8>> {
     // `argmax` over channels takes four times as long.
-    let (_, best) = no_grad(|| model.logits(&model.forward(images, Mode::Eval).masks, images).max_dim(1, false));
+    let (_, best) = model.logits(images).max_dim(1, false);
     Ok(Vec::<u8>::try_from(best.to_kind(Kind::Uint8).to_device(Device::Cpu).contiguous().view(-1))?)
 }
 

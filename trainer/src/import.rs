@@ -12,12 +12,12 @@ use amis_artifacts::model_spec::{Groups, ModelSpec};
 use amis_artifacts::preprocess::Preprocessor;
 use amis_artifacts::weights::{HostTensor, Weights};
 use amis_data::scene::{self, Scene};
-use tch::{Device, Tensor, no_grad};
+use tch::{Device, Tensor};
 
 use crate::Result;
 use crate::foreign::names::{blocks, prefixes};
 use crate::foreign::{ForeignWeights, foreign};
-use crate::model::{GAMMA, HEAD_DIM, Mode, Segmenter, initial_weights, resize_position, to_host};
+use crate::model::{GAMMA, HEAD_DIM, Segmenter, initial_weights, resize_position, to_host};
 use crate::pretrained::{EncoderSizes, LoadReport, Resized, listed, position_grid};
 
 /// A tensor of every reference checkpoint; what stands before it is the network's place in the file.
@@ -217,7 +217,7 @@ fn samples(network: &Segmenter, spec: &ImageSpec) -> Result<Weights> {
     let shape = vec![SAMPLES, 3, spec.height_px as usize, spec.width_px as usize];
     let sizes: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
     let images = Tensor::f_from_slice(&input)?.f_reshape(&sizes)?;
-    let logits = no_grad(|| network.forward(&images, Mode::Eval).logits);
+    let logits = network.logits(&images);
     Ok(Weights::from([("input".to_owned(), HostTensor { shape, data: input }), ("logits".to_owned(), to_host(&logits)?)]))
 }
 

@@ -89,7 +89,7 @@ pub fn targets(old: Option<&Segmenter>, images: &Tensor, labels: &Tensor, method
     no_grad(|| {
         let completed_by = |network: &Segmenter, old: &Output| {
             let image = |i: i64| {
-                let probabilities = network.logits(&old.masks.narrow(0, i, 1), images).softmax(1, None::<Kind>);
+                let probabilities = network.enlarge(&old.masks.narrow(0, i, 1), images).softmax(1, None::<Kind>);
                 complete_labels(&labels.narrow(0, i, 1), &probabilities, method.pseudo_threshold, method.ignore_doubt)
             };
             Tensor::cat(&(0..labels.size()[0]).map(image).collect::<Vec<_>>(), 0)

@@ -14,9 +14,9 @@ use amis_artifacts::weights::Weights;
 use amis_trainer::Error;
 use amis_trainer::foreign;
 use amis_trainer::import::{ImportOptions, export_weights, import};
-use amis_trainer::model::{Mode, Output as Forward, Segmenter};
+use amis_trainer::model::Segmenter;
 use common::{Golden, distance, run_small, small_config, small_data};
-use tch::{Device, no_grad};
+use tch::{Device, Tensor};
 
 const NAMES: [&str; 6] = ["background", "road", "pavement", "building", "car", "tree"];
 
@@ -43,10 +43,10 @@ fn reference(folder: &Path, change: impl Fn(&mut Weights)) -> PathBuf {
     path
 }
 
-fn forward(checkpoint: &Checkpoint) -> Forward {
+fn logits(checkpoint: &Checkpoint) -> Tensor {
     let m = &checkpoint.manifest;
     let network = Segmenter::new(&m.model, &m.groups, m.position_grid, &checkpoint.weights().unwrap(), Device::Cpu, false).unwrap();
-    no_grad(|| network.forward(&Golden::read("segmenter_forward.safetensors").get("input"), Mode::Eval))
+    network.logits(&Golden::read("segmenter_forward.safetensors").get("input"))
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_reference_checkpoint_computes_what_the_reference_computes() {
     assert_eq!((manifest.step, &manifest.groups, manifest.position_grid), (1, &Groups(vec![1, 3, 2]), [4, 4]));
     assert_eq!((manifest.model.depth, manifest.model.decoder_heads, manifest.image_spec.height_px), (3, 1, 64));
     assert_eq!(manifest.config["imported"]["sha256"], report.sha256.as_str());
-    assert!(distance(&forward(&checkpoint).logits, &golden.get("output.logits")) < 1e-4);
+    assert!(distance(&logits(&checkpoint), &golden.get("output.logits")) < 1e-4);
     // What exports are verified with, and what the report reads.
     let samples = checkpoint.samples().unwrap();
     assert!(samples.count == 2 && samples.logits.iter().all(|v| v.is_finite()));
@@ -78,7 +78,7 @@ fn a_block_that_is_added_and_steps_that_are_joined_change_nothing() {
     let (base, report) = import(&file, &folder.path().join("base"), &ImportOptions { gab: true, as_base: true, ..options() }).unwrap();
     assert_eq!((base.manifest.step, &base.manifest.groups), (0, &Groups(vec![1, 5])));
     assert!(report.left_in_network.iter().all(|name| name.starts_with("decoder.gab.")) && report.left_in_network.len() == 12);
-    assert_eq!(distance(&forward(&plain).logits, &forward(&base).logits), 0.0);
+    assert_eq!(distance(&logits(&plain), &logits(&base)), 0.0);
 }
 
 #[test]

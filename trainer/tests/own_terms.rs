@@ -263,6 +263,19 @@ fn micro_batches_add_up_to_the_whole_batch() {
 }
 
 #[test]
+fn masks_are_enlarged_as_libtorch_does_it() {
+    let (groups, spec) = (Groups(vec![1, 2]), spec(false));
+    let model = segmenter(&spec, &groups, &initial_weights(&spec, &groups, [4, 4], 3), false);
+    // Sides of the image that the patch of 4 divides, and sides that it does not.
+    for (height, width) in [(12, 20), (11, 17)] {
+        let (masks, images) = (random(&[2, 3, 3, 5], 16), random(&[2, 3, height, width], 17));
+        let expected = masks.upsample_bilinear2d([12, 20], false, None, None).narrow(2, 0, height).narrow(3, 0, width);
+        let difference = (model.enlarge(&masks, &images) - expected).abs().max().double_value(&[]);
+        assert!(difference < 1e-12, "{height} x {width}: {difference}");
+    }
+}
+
+#[test]
 fn other_precisions_stay_near_float32() {
     let (groups, spec) = (Groups(vec![1, 2]), spec(true));
     let weights = initial_weights(&spec, &groups, [4, 4], 3);

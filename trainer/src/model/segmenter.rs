@@ -1,6 +1,6 @@
 use amis_artifacts::model_spec::{Groups, ModelSpec};
 use amis_artifacts::weights::Weights;
-use tch::{Device, Tensor};
+use tch::{Device, Tensor, no_grad};
 
 use super::Params;
 use super::Precision;
@@ -75,11 +75,16 @@ impl Segmenter {
         self.decoder.class_embeddings()
     }
 
-    /// Logits `[B, C, H, W]` from masks `[B, C, h, w]`: bilinear, at the size of the images `[_, 3, H, W]` they belong to.
+    /// Logits `[B, C, H, W]` of images `[B, 3, H, W]`, deterministic and without gradients.
+    pub fn logits(&self, images: &Tensor) -> Tensor {
+        no_grad(|| self.enlarge(&self.forward(images, Mode::Eval).masks, images))
+    }
+
+    /// Masks `[B, C, h, w]` at the size of the images `[_, 3, H, W]` they belong to: their logits `[B, C, H, W]`.
     ///
     /// Bilinear resizing mixes rows, then columns: two products with small matrices. On a CPU they take half the time of libtorch's operator for it, and a
     /// sixth backwards.
-    pub fn logits(&self, masks: &Tensor, images: &Tensor) -> Tensor {
+    pub fn enlarge(&self, masks: &Tensor, images: &Tensor) -> Tensor {
         let (mask, image, options) = (masks.size(), images.size(), (masks.kind(), masks.device()));
         let mix = |from: i64, to: i64| {
             let one_hot = Tensor::eye(from, options).view([1, 1, from, from]);

@@ -26,10 +26,10 @@ impl PixelTerms {
         let image = |i: i64| {
             let of_image = |batch: &Tensor| batch.narrow(0, i, 1);
             let masks = of_image(&masks.detach()).set_requires_grad(true);
-            let log_probabilities = new.logits(&masks, images).log_softmax(1, None::<Kind>);
+            let log_probabilities = new.enlarge(&masks, images).log_softmax(1, None::<Kind>);
             let cross_entropy = cross_entropy(&log_probabilities, &of_image(&targets.labels), &of_image(&targets.weights)) / pixels;
             let output = distilled.map(|old| {
-                let probabilities = no_grad(|| new.logits(&of_image(&old.masks), images).softmax(1, None::<Kind>));
+                let probabilities = no_grad(|| new.enlarge(&of_image(&old.masks), images).softmax(1, None::<Kind>));
                 let annotated = of_image(&targets.annotated);
                 output_distillation(&log_probabilities, &probabilities, &annotated, method.moved) * method.distill_weight / samples
             });

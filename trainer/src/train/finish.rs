@@ -3,12 +3,11 @@ use amis_artifacts::metrics::{ConfusionMatrix, StepMetrics};
 use amis_artifacts::weights::{HostTensor, Weights};
 use amis_data::label_mapping;
 use amis_data::loader::{Loader, LoaderOptions};
-use tch::no_grad;
 
 use super::{Run, plan};
 use crate::eval;
 use crate::guard::guarded;
-use crate::model::{Mode, Segmenter};
+use crate::model::Segmenter;
 use crate::{Error, Result};
 
 /// Validation images that a checkpoint keeps with their logits, for verifying exports.
@@ -100,7 +99,7 @@ fn samples(run: &Run<'_>, step: usize, model: &Segmenter) -> Result<Weights> {
     for batch in Loader::start(validation(run, step, names)?)? {
         let batch = batch?;
         let (images, _) = eval::to_tensors(&batch, run.config.image.height_px, run.config.image.width_px, run.device)?;
-        let logits = no_grad(|| model.logits(&model.forward(&images, Mode::Eval).masks, &images));
+        let logits = model.logits(&images);
         let shape = images.size().iter().map(|&n| n as usize).collect();
         samples.insert("input".into(), HostTensor { shape, data: batch.input });
         samples.insert("logits".into(), crate::model::to_host(&logits)?);
