@@ -94,7 +94,7 @@ impl<'a> Updater<'a> {
             .collect();
         let totals = totals.get_or_insert_with(|| Totals::sum(micro_batches.iter().map(|(_, _, targets)| &targets.totals)));
         new.params.zero_grad();
-        let mut sum = Losses { terms: Vec::new(), gate: None };
+        let mut sum = Losses::default();
         for (positions, images, targets) in micro_batches {
             let share = positions.len() as f64 / count as f64;
             let mut uniform = draws(seed, positions);
