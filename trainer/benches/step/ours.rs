@@ -43,7 +43,7 @@ pub fn measure(problem: &Problem, steps: usize) -> Measured {
         let losses = losses(&new, &images, &targets, &targets.totals, &method, Mode::Eval);
         new.params.zero_grad();
         losses.total().backward();
-        optimizer.update(&new.params, 1e-4, &|_| 1.0).unwrap();
+        let _ = optimizer.update(&new.params, 1e-4, &|_| 1.0).unwrap();
         measured.losses.push(losses.terms.iter().map(|(name, value)| ((*name).to_owned(), value.double_value(&[]))).collect());
         measured.seconds.push(start.elapsed().as_secs_f64());
         measured.cpu_seconds.push(cpu_seconds() - cpu);
