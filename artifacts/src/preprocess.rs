@@ -97,6 +97,23 @@ fn normalize(rgb: &[u8], spec: &ImageSpec, table: &[[f32; 256]; 3], input: &mut 
     Ok(())
 }
 
+/// The picture that a network input `[3, height_px, width_px]` was made of: RGB, `height_px * width_px * 3` bytes.
+///
+/// # Errors
+/// `input` has another length than the specification says.
+pub fn denormalize(spec: &ImageSpec, input: &[f32]) -> Result<Vec<u8>> {
+    check_len(input.len(), spec.width_px, spec.height_px, 3)?;
+    let plane = input.len() / 3;
+    let mut rgb = vec![0; input.len()];
+    for (channel, values) in input.chunks_exact(plane).enumerate() {
+        let source = source_channel(spec.channels, channel);
+        for (pixel, value) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(values) {
+            pixel[source] = ((value * spec.std[source] + spec.mean[source]) * 255.0).round() as u8;
+        }
+    }
+    Ok(rgb)
+}
+
 /// Fits a label map (`height * width` bytes) the way its image is fitted, nearest neighbour; outside the image is [`IGNORE`].
 ///
 /// # Errors
@@ -187,6 +204,18 @@ mod tests {
         Preprocessor::new(rgb).run(&[10, 20, 30], 1, 1, &mut a).unwrap();
         Preprocessor::new(bgr).run(&[10, 20, 30], 1, 1, &mut b).unwrap();
         assert_eq!(a, [b[2], b[1], b[0]]);
+    }
+
+    #[test]
+    fn every_byte_comes_back_from_the_input() {
+        for channels in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
+            let spec = ImageSpec { channels, ..ImageSpec::imagenet(16, 16, Fit::Stretch) };
+            let rgb: Vec<u8> = (0..=255).flat_map(|byte: u8| [byte, byte ^ 0x5a, 255 - byte]).collect();
+            let mut input = vec![0.0; spec.input_len()];
+            Preprocessor::new(spec.clone()).normalize(&rgb, &mut input).unwrap();
+            assert_eq!(denormalize(&spec, &input).unwrap(), rgb);
+            assert!(denormalize(&spec, &input[1..]).is_err());
+        }
     }
 
     #[test]

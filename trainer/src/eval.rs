@@ -1,12 +1,44 @@
 //! Predictions over a validation list.
 
+mod checkpoint;
+mod overlay;
+
+use amis_artifacts::image_spec::ImageSpec;
 use amis_artifacts::metrics::ConfusionMatrix;
-use amis_data::loader::{Batch, Loader};
+use amis_data::folder::DataFolder;
+use amis_data::label_mapping::Mapping;
+use amis_data::loader::{Batch, Loader, LoaderOptions};
 use tch::{Device, Kind, Tensor};
+
+pub use checkpoint::{Choices, Evaluation};
+pub use overlay::overlay;
 
 use crate::Result;
 use crate::device::upload;
 use crate::model::Segmenter;
+
+/// Images in a validation batch.
+pub const BATCH: usize = 8;
+/// Decoded validation images kept in memory, in bytes.
+const CACHE_BYTES: usize = 512 << 20;
+
+/// How images are loaded for an evaluation: in order, fitted as `spec` says.
+pub fn loading(folder: DataFolder, names: Vec<String>, mapping: Mapping, spec: ImageSpec, workers: usize) -> LoaderOptions {
+    LoaderOptions {
+        folder,
+        names,
+        mapping,
+        spec,
+        augment: None,
+        batch: BATCH,
+        own: 0..BATCH,
+        seed: 0,
+        first_iteration: 0,
+        end_iteration: None,
+        workers,
+        cache_bytes: CACHE_BYTES,
+    }
+}
 
 /// A batch as tensors on a device: images `[B, 3, H, W]`, labels `[B, H, W]`.
 ///
@@ -29,16 +61,36 @@ pub fn predict(model: &Segmenter, images: &Tensor) -> Result<Vec<u8>> {
     Ok(Vec::<u8>::try_from(best.to_kind(Kind::Uint8).to_device(Device::Cpu).contiguous().view(-1))?)
 }
 
+/// Gives every batch of a loader to `visit`, with the predicted class ids `[B, H, W]`.
+///
+/// # Errors
+/// An image or label that cannot be read, and those of `visit`.
+pub fn predictions(
+    model: &Segmenter,
+    loader: Loader,
+    height_px: u32,
+    width_px: u32,
+    device: Device,
+    visit: &mut dyn FnMut(&Batch, &[u8]) -> Result<()>,
+) -> Result<()> {
+    for batch in loader {
+        let batch = batch?;
+        let (images, _) = to_tensors(&batch, height_px, width_px, device)?;
+        visit(&batch, &predict(model, &images)?)?;
+    }
+    Ok(())
+}
+
 /// Confusion matrix over all batches of a loader, at the input's size.
 ///
 /// # Errors
 /// An image or label that cannot be read.
 pub fn evaluate(model: &Segmenter, loader: Loader, height_px: u32, width_px: u32, device: Device) -> Result<ConfusionMatrix> {
     let mut matrix = ConfusionMatrix::new(model.groups.classes());
-    for batch in loader {
-        let batch = batch?;
-        let (images, _) = to_tensors(&batch, height_px, width_px, device)?;
-        matrix.add(&batch.labels, &predict(model, &images)?);
-    }
+    let mut count = |batch: &Batch, predicted: &[u8]| {
+        matrix.add(&batch.labels, predicted);
+        Ok(())
+    };
+    predictions(model, loader, height_px, width_px, device, &mut count)?;
     Ok(matrix)
 }

@@ -60,6 +60,12 @@ fn count(page: &str, part: &str) -> usize {
     page.matches(part).count()
 }
 
+/// IoU of a class after a step.
+fn iou(run: &Path, step: usize, class: usize) -> f64 {
+    let metrics: StepMetrics = serde_json::from_slice(&std::fs::read(run.join(format!("step-{step}/metrics.json"))).unwrap()).unwrap();
+    metrics.classes[class].iou.unwrap()
+}
+
 fn must_stand_alone(page: &str) {
     for outside in ["http", "<script", "<link", "url(", "@import"] {
         assert!(!page.contains(outside), "{outside} in the page");
@@ -77,7 +83,7 @@ fn the_page_of_a_run_holds_classes_steps_pictures_and_the_compared_run() {
     train(&config(&data, &["train.preset=finetune", "model.gab=true", &base]), &finetune);
 
     let alone = amis.join("report.html");
-    report::write(&amis, &[], &alone).unwrap();
+    report::write(&amis, &[], &alone, &|_, _| {}).unwrap();
     let page = std::fs::read_to_string(&alone).unwrap();
     must_stand_alone(&page);
     for class in CLASSES {
@@ -87,8 +93,12 @@ fn the_page_of_a_run_holds_classes_steps_pictures_and_the_compared_run() {
         assert!(page.contains(&format!(">step {step}</th>")), "a column for step {step}");
         assert!(page.contains(&format!("<h3>Step {step} ")), "curves of step {step}");
     }
-    // Four images: photograph, truth, old model, new model.
-    assert_eq!((count(&page, "data:image/jpeg"), count(&page, "data:image/png")), (4, 12));
+    // Four images: photograph, truth, old model, new model. The two worst and the two best of five: photograph, truth, prediction.
+    assert_eq!((count(&page, "data:image/jpeg"), count(&page, "data:image/png")), (4 + 4, 12 + 8));
+    assert!(page.contains("out of all 5 validation images"));
+    let (then, now) = (iou(&amis, 0, 1), iou(&amis, 2, 1));
+    let row = format!("<td>0</td><td>{:.1}</td><td>{:.1}</td>", 100.0 * then, 100.0 * now);
+    assert!(page.contains(&row), "forgetting of road: {row}");
     assert_eq!(count(&page, "<svg "), 3 + 2 * 3, "three curves over the steps, losses and validation of each step");
     for text in
         ["Mean IoU", "MBS-compatible: mean of non-zero IoUs", "Forgetting", "Confusion matrix", "optimizer.warmup", "kept as checkpoint", "orthogonality"]
@@ -96,16 +106,17 @@ fn the_page_of_a_run_holds_classes_steps_pictures_and_the_compared_run() {
         assert!(page.contains(text), "{text}");
     }
     let metrics: StepMetrics = serde_json::from_slice(&std::fs::read(amis.join("step-2/metrics.json")).unwrap()).unwrap();
+    assert_eq!(count(&page, "<td class=\"loss"), 6, "background, four base classes and tree");
     let old = format!("<p class=\"big\">{:.1} <small>%", 100.0 * metrics.old.miou.unwrap());
     assert!(page.contains(&old), "{old}");
     let parent = amis_artifacts::files::sha256_file(&amis.join("step-1/checkpoint.json")).unwrap();
     assert!(page.contains(&format!("{parent} (step 1)")), "the parent of step 2");
 
     let both = dir.path().join("both.html");
-    report::write(&amis, &[finetune], &both).unwrap();
+    report::write(&amis, &[finetune], &both, &|_, _| {}).unwrap();
     let page = std::fs::read_to_string(&both).unwrap();
     must_stand_alone(&page);
-    assert_eq!(count(&page, "data:image/png"), 16, "the compared run's last model too");
+    assert_eq!(count(&page, "data:image/png"), 16 + 8, "the compared run's last model too");
     assert!(page.contains("finetune (step 2)") && page.contains("class=\"differs\""));
     assert_eq!(count(&page, ">step 1</th>"), 2);
 }
@@ -117,7 +128,7 @@ fn an_unfinished_run_gives_a_page_of_what_is_there() {
     // Stopped at once: one iteration is logged, no step is finished.
     train::run(&config(&data, &[]), Place { dir: &run, device: Device::Cpu, stop: &AtomicBool::new(true) }, &mut Silent).unwrap_err();
     let out = dir.path().join("page.html");
-    report::write(&run, &[], &out).unwrap();
+    report::write(&run, &[], &out, &|_, _| {}).unwrap();
     let page = std::fs::read_to_string(&out).unwrap();
     assert!(page.contains("0 of 3 steps are finished") && page.contains("<h3>Step 0 ") && !page.contains("Confusion"), "{page}");
 
@@ -125,7 +136,7 @@ fn an_unfinished_run_gives_a_page_of_what_is_there() {
     train(&config(&data, &[]), &run);
     std::fs::remove_dir_all(run.join("step-2")).unwrap();
     std::fs::remove_dir_all(&data).unwrap();
-    report::write(&run, &[], &out).unwrap();
+    report::write(&run, &[], &out, &|_, _| {}).unwrap();
     let page = std::fs::read_to_string(&out).unwrap();
     assert!(page.contains("2 of 3 steps are finished") && page.contains("After step 1"));
     assert!(page.contains("The validation images cannot be read") && !page.contains("data:image/"));
@@ -136,7 +147,7 @@ fn what_is_no_run_or_does_not_fit_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("page.html");
     let refused = |run: &Path, compare: &[PathBuf]| {
-        let error = report::write(run, compare, &out).unwrap_err();
+        let error = report::write(run, compare, &out, &|_, _| {}).unwrap_err();
         assert_eq!(exit_code(&error), 3);
         describe(&error)
     };

@@ -2,6 +2,7 @@
 
 mod compare;
 mod doctor;
+mod eval;
 mod export_weights;
 mod import;
 mod import_labels;
@@ -33,6 +34,7 @@ Examples:
   amis-train doctor configs/camvid.toml --set data.root=data/camvid-voc
   amis-train import-labels instances.json --images images --out data/mine    drawn annotations into label maps
   amis-train run configs/camvid.toml --set data.root=data/camvid-voc --out runs/camvid
+  amis-train eval runs/camvid/step-2                 measure a checkpoint again
   amis-train report runs/camvid                      one HTML page about the run
   amis-train compare runs/camvid-*                   presets and seeds side by side
   amis-train import mbs.pth --classes-file voc.txt --out runs/mbs
@@ -46,6 +48,7 @@ enum Command {
     ImportLabels(import_labels::ImportLabels),
     Doctor(doctor::Doctor),
     Run(run::Run),
+    Eval(eval::Eval),
     Report(report::Report),
     Compare(compare::Compare),
     Import(import::Import),
@@ -65,6 +68,7 @@ pub(crate) fn main() -> ExitCode {
         Command::ImportLabels(command) => finish(command.run(), cli.json),
         Command::Doctor(command) => finish(command.run(), cli.json),
         Command::Run(command) => finish(command.run(cli.json), cli.json),
+        Command::Eval(command) => finish(command.run(cli.json), cli.json),
         Command::Report(command) => finish(command.run(), cli.json),
         Command::Compare(command) => finish(command.run(cli.json), cli.json),
         Command::Import(command) => finish(command.run(), cli.json),

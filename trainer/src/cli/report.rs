@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use amis_trainer::{Result, report};
 use clap::Args;
 
+use super::progress::bar;
+
 /// Write one HTML page about a run: figures, curves, example pictures, confusion matrix, configuration, lineage.
 ///
 /// The page needs no other file and no network. A run that is still going gives a page of what is there.
@@ -24,7 +26,14 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn run(self) -> Result<serde_json::Value> {
         let out = self.out.unwrap_or_else(|| self.run.join("report.html"));
-        report::write(&self.run, &self.compare, &out)?;
+        let bar = bar(0, "worst and best images");
+        let progress = |done: usize, all: usize| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        };
+        let written = report::write(&self.run, &self.compare, &out, &progress);
+        bar.finish_and_clear();
+        written?;
         tracing::info!("report in {}", out.display());
         Ok(serde_json::json!({ "report": out }))
     }

@@ -72,9 +72,7 @@ pub(super) fn make(runs: &[RunData]) -> Result<Examples> {
 
 /// Images that together show many classes, whatever the networks make of them.
 fn choose(run: &RunData, step: usize) -> Result<Vec<Sample>> {
-    let data = &run.config.data;
-    let folder = DataFolder::open(data.layout, &data.root, &data.labels)?;
-    let mapping = mapping(run, &folder, step)?;
+    let (folder, mapping) = opened(run, step)?;
     let names = folder.read_list(&run.config.task.val)?;
     let every = names.len().div_ceil(CANDIDATES);
     let candidates: Vec<&String> = names.iter().step_by(every).collect();
@@ -88,9 +86,13 @@ fn choose(run: &RunData, step: usize) -> Result<Vec<Sample>> {
     chosen.iter().map(sample).collect()
 }
 
-fn mapping(run: &RunData, folder: &DataFolder, step: usize) -> Result<Mapping> {
+/// A run's data set, with the labels of an evaluation after a step.
+pub(super) fn opened(run: &RunData, step: usize) -> Result<(DataFolder, Mapping)> {
+    let data = &run.config.data;
+    let folder = DataFolder::open(data.layout, &data.root, &data.labels)?;
     let steps = folder.class_ids(&run.config.task.steps)?;
-    Ok(label_mapping::eval(&steps, step, run.config.task.future_classes, folder.layout().zero())?)
+    let mapping = label_mapping::eval(&steps, step, run.config.task.future_classes, folder.layout().zero())?;
+    Ok((folder, mapping))
 }
 
 /// Classes that cover [`SEEN_SHARE`] of an image.
@@ -146,7 +148,7 @@ fn predictions(samples: &[Sample], step: &Finished, title: String, classes: &Cla
     Ok(Column { title, pictures: samples.iter().map(&mut predict).collect::<Result<_>>()? })
 }
 
-fn network(checkpoint: &Checkpoint) -> Result<Segmenter> {
+pub(super) fn network(checkpoint: &Checkpoint) -> Result<Segmenter> {
     let manifest = &checkpoint.manifest;
     Segmenter::new(&manifest.model, &manifest.groups, manifest.position_grid, &checkpoint.weights()?, Device::cuda_if_available(), false)
 }
@@ -173,7 +175,7 @@ impl Examples {
     }
 }
 
-fn picture(picture: &Picture, title: &str, name: &str) -> Markup {
+pub(super) fn picture(picture: &Picture, title: &str, name: &str) -> Markup {
     html! {
         figure {
             img.crisp[picture.is_mask] src=(picture.uri) width=(picture.width_px) height=(picture.height_px) alt={ (title) " of " (name) } title=(name);

@@ -4,7 +4,9 @@ pub(crate) mod chart;
 mod confusion;
 pub(crate) mod curves;
 mod examples;
+mod extremes;
 pub(crate) mod figures;
+mod forgetting;
 mod iou_table;
 mod page;
 mod pictures;
@@ -20,11 +22,12 @@ use run::RunData;
 
 /// Writes the page about the run in `run` to `out`, with the runs in `compare` beside it. A run that is not finished gives a page of what is there.
 ///
-/// The networks of the last two steps are run on a few validation images; without the data set the page has no pictures and says so.
+/// The networks of the last two steps are run on a few validation images, and the last one on as many as it takes to find its worst and best:
+/// `progress` gets the number done and that of all. Without the data set the page has no pictures and says so.
 ///
 /// # Errors
 /// A folder that is no run, a compared run with other steps, a damaged checkpoint, or `out` cannot be written.
-pub fn write(run: &Path, compare: &[PathBuf], out: &Path) -> Result<()> {
+pub fn write(run: &Path, compare: &[PathBuf], out: &Path, progress: &dyn Fn(usize, usize)) -> Result<()> {
     let main = RunData::open(run)?;
     let mut runs = vec![main];
     for dir in compare {
@@ -33,6 +36,6 @@ pub fn write(run: &Path, compare: &[PathBuf], out: &Path) -> Result<()> {
         runs.push(other);
     }
     run::name_apart(&mut runs);
-    let page = page::render(&runs, &examples::make(&runs)?);
+    let page = page::render(&runs, &examples::make(&runs)?, &extremes::make(&runs[0], progress)?);
     Ok(files::write_atomic(out, page.into_string().as_bytes())?)
 }

@@ -2,11 +2,12 @@ use amis_data::label_mapping::FutureClasses;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::examples::Examples;
+use super::extremes::Extremes;
 use super::run::RunData;
-use super::{confusion, curves, figures, iou_table, provenance};
+use super::{confusion, curves, figures, forgetting, iou_table, provenance};
 
 /// The whole page; the first run is the one it is about.
-pub(super) fn render(runs: &[RunData], examples: &Examples) -> Markup {
+pub(super) fn render(runs: &[RunData], examples: &Examples, extremes: &Extremes) -> Markup {
     let main = &runs[0];
     html! {
         (DOCTYPE)
@@ -21,7 +22,7 @@ pub(super) fn render(runs: &[RunData], examples: &Examples) -> Markup {
             body {
                 (header(runs))
                 main {
-                    @if let Some(last) = main.last() { (results(runs, examples, last.metrics.step)) }
+                    @if let Some(last) = main.last() { (results(runs, examples, extremes, last.metrics.step)) }
                     section { h2 { "Training" } (curves::by_step(runs)) }
                     section { h2 { "Where it comes from" } (provenance::configuration(runs)) (provenance::lineage(runs)) }
                 }
@@ -32,12 +33,14 @@ pub(super) fn render(runs: &[RunData], examples: &Examples) -> Markup {
 }
 
 /// What the finished steps gave; `last` is the last of them.
-fn results(runs: &[RunData], examples: &Examples, last: usize) -> Markup {
+fn results(runs: &[RunData], examples: &Examples, extremes: &Extremes, last: usize) -> Markup {
     html! {
         section { h2 { "After step " (last) } (figures::tiles(runs)) }
         section { h2 { "IoU by class and step" } (iou_table::render(runs)) }
+        @if last > 0 { section { h2 { "Forgetting" } (forgetting::render(runs)) } }
         section { h2 { "Mean IoU over the steps" } (curves::over_steps(runs)) }
         section { h2 { "Examples" } (examples.render(&runs[0].classes)) }
+        section { h2 { "Worst and best images" } (extremes.render(&runs[0].classes)) }
         section { h2 { "Confusion matrix" } (confusion::render(&runs[0])) }
     }
 }

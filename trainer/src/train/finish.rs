@@ -12,10 +12,6 @@ use crate::{Error, Result};
 
 /// Validation images that a checkpoint keeps with their logits, for verifying exports.
 const SAMPLES: usize = 4;
-/// Images in a validation batch.
-const EVAL_BATCH: usize = 8;
-/// Decoded validation images kept in memory, in bytes.
-const EVAL_CACHE_BYTES: usize = 512 << 20;
 
 /// The finished checkpoint of a step, if the run has it already: in its folder, or named as base.
 ///
@@ -70,25 +66,14 @@ pub(super) fn write(run: &Run<'_>, step: usize, model: &Segmenter, parent: Optio
 pub(super) fn validate(run: &Run<'_>, step: usize, model: &Segmenter) -> Result<ConfusionMatrix> {
     let loader = Loader::start(validation(run, step, run.plan.val.clone())?)?;
     let (height_px, width_px) = (run.config.image.height_px, run.config.image.width_px);
-    let doing = || format!("validating on {EVAL_BATCH} images of {width_px}x{height_px} pixels at once");
+    let doing = || format!("validating on {} images of {width_px}x{height_px} pixels at once", eval::BATCH);
     guarded(doing, || eval::evaluate(model, loader, height_px, width_px, run.device))
 }
 
 fn validation(run: &Run<'_>, step: usize, names: Vec<String>) -> Result<LoaderOptions> {
-    Ok(LoaderOptions {
-        folder: run.plan.folder.clone(),
-        names,
-        mapping: label_mapping::eval(&run.plan.steps, step, run.config.task.future_classes, run.plan.folder.layout().zero())?,
-        spec: run.config.image_spec(),
-        augment: None,
-        batch: EVAL_BATCH,
-        own: 0..EVAL_BATCH,
-        seed: 0,
-        first_iteration: 0,
-        end_iteration: None,
-        workers: run.config.train.workers,
-        cache_bytes: EVAL_CACHE_BYTES,
-    })
+    let folder = run.plan.folder.clone();
+    let mapping = label_mapping::eval(&run.plan.steps, step, run.config.task.future_classes, folder.layout().zero())?;
+    Ok(eval::loading(folder, names, mapping, run.config.image_spec(), run.config.train.workers))
 }
 
 /// A few validation inputs, spread over the list, with their logits.
