@@ -68,6 +68,19 @@ pub enum Error {
         /// What is there now.
         expected: String,
     },
+    /// An engine that was built for something else.
+    #[error("engine {} does not fit here: its {field} is {found}, expected {expected}", path.display())]
+    #[diagnostic(code(amis::input::foreign_engine), help("engines do not travel: build it here from the graph, `amis-export engine --help`"))]
+    ForeignEngine {
+        /// The engine.
+        path: PathBuf,
+        /// Field of its key.
+        field: String,
+        /// What the engine was built for.
+        found: String,
+        /// What is there now.
+        expected: String,
+    },
     /// A class list that breaks a rule.
     #[error("class list: {reason}")]
     #[diagnostic(

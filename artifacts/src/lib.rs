@@ -7,6 +7,7 @@ pub mod calibration;
 pub mod checkpoint;
 pub mod classes;
 pub mod cli;
+pub mod engine;
 mod error;
 pub mod files;
 pub mod image_spec;

@@ -53,6 +53,22 @@ pub fn write(path: &Path, model: &ModelProto) -> Result<()> {
     files::write_atomic(path, &model.encode_to_vec())
 }
 
+impl ModelProto {
+    /// Precision that the graph itself asks for: "int8" where it quantizes, else "fp16" where it holds or casts to FP16, else "fp32".
+    pub fn precision(&self) -> &'static str {
+        let Some(graph) = &self.graph else { return "fp32" };
+        let half = i64::from(DataType::Float16 as i32);
+        let casts = |node: &NodeProto| node.op_type() == "Cast" && node.attribute.iter().any(|a| a.name() == "to" && a.i() == half);
+        if graph.node.iter().any(|node| node.op_type() == "QuantizeLinear" || node.op_type() == "DequantizeLinear") {
+            "int8"
+        } else if graph.initializer.iter().any(|t| i64::from(t.data_type()) == half) || graph.node.iter().any(casts) {
+            "fp16"
+        } else {
+            "fp32"
+        }
+    }
+}
+
 impl ValueInfoProto {
     /// A tensor of this type and of fixed sizes.
     pub fn tensor(name: &str, data_type: DataType, shape: &[i64]) -> Self {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use amis_artifacts::bundle::{self, BundleManifest};
 use amis_artifacts::checkpoint::{Checkpoint, CheckpointManifest};
+use amis_artifacts::engine::{self, EngineHeader};
 use amis_artifacts::onnx::{self, ModelProto, TensorProto, ValueInfoProto};
 use serde::Serialize;
 
@@ -31,6 +32,13 @@ pub enum Inspection {
         manifest: Box<CheckpointManifest>,
         /// Numbers in its weights.
         parameters: u64,
+    },
+    /// A TensorRT engine.
+    Engine {
+        /// What it depends on.
+        header: Box<EngineHeader>,
+        /// Size of its plan.
+        plan_bytes: u64,
     },
     /// An ONNX model.
     Onnx(OnnxSummary),
@@ -61,7 +69,7 @@ pub struct OnnxSummary {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Looks into a bundle, a checkpoint folder or an ONNX model, told apart by what they are, not by their names.
+/// Looks into a bundle, a checkpoint folder, an engine or an ONNX model, told apart by what they are, not by their names.
 ///
 /// # Errors
 /// Unreadable, or damaged.
@@ -73,6 +81,10 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     }
     if starts_with_zstd(path)? {
         return Ok(Inspection::Bundle { manifest: Box::new(bundle::read_manifest(path)?) });
+    }
+    if engine::is_engine(path)? {
+        let (header, plan) = engine::read(path)?;
+        return Ok(Inspection::Engine { header: Box::new(header), plan_bytes: plan.len() as u64 });
     }
     let model = onnx::read(path)?;
     let io = |source| amis_artifacts::Error::Io { action: "read", path: path.into(), source };
@@ -151,6 +163,14 @@ impl fmt::Display for Inspection {
                 writeln!(f, "parameters {parameters}")?;
                 writeln!(f, "groups     {:?}", m.groups.0)?;
                 write!(f, "classes    {}", names(m.classes.iter().map(|c| c.name.as_str())))
+            }
+            Self::Engine { header, plan_bytes } => {
+                let key = &header.key;
+                writeln!(f, "engine of {}, {}, written by version {}", key.tensorrt, key.precision, header.tool_version)?;
+                writeln!(f, "built for  {}", key.built_for)?;
+                writeln!(f, "graph      {}", key.graph_sha256)?;
+                key.options.iter().try_for_each(|(name, value)| writeln!(f, "option     {name} = {value}"))?;
+                write!(f, "plan       {} layers, {plan_bytes} bytes", header.layers)
             }
             Self::Onnx(summary) => summary.fmt(f),
         }

@@ -9,7 +9,8 @@ use amis_artifacts::model_spec::{Groups, ModelSpec};
 use amis_artifacts::onnx;
 use amis_export::engine;
 use amis_export::graph::{self, Output};
-use amis_tensorrt::Flavor;
+use amis_export::inspect::inspect;
+use amis_tensorrt::{BuildOptions, Flavor};
 use common::{manifest, random_weights};
 
 #[test]
@@ -29,12 +30,17 @@ fn a_vit_tiny_segmenter_becomes_an_engine() {
         let weights = random_weights(&manifest, 1);
         let model = graph::segmenter(&manifest, &weights, "", output).unwrap();
         onnx::write(&path, &model).unwrap();
-        let report = engine::build(&path, Flavor::Rtx, &["8.6".parse().unwrap()], &out).unwrap();
+        let options = BuildOptions { compute_capabilities: vec!["8.6".parse().unwrap()], ..BuildOptions::default() };
+        let report = engine::build(&path, Flavor::Rtx, &options, &out).unwrap();
+        let (header, plan) = amis_artifacts::engine::read(&out).unwrap();
+        assert_eq!((&header, plan.len() as u64), (&report.header, report.plan_bytes));
+        assert_eq!(header.key.graph_sha256, amis_artifacts::files::sha256_file(&path).unwrap());
+        assert_eq!((header.key.precision.as_str(), header.key.built_for.to_string().as_str()), ("fp32", "compute capability 8.6"));
+        assert!(inspect(&out).unwrap().to_string().contains("engine of TensorRT-RTX 1."));
         let nodes = model.graph.unwrap().node.len();
-        assert!(report.layers >= nodes / 2, "{} layers for {nodes} nodes", report.layers);
-        assert_eq!(report.plan_bytes, std::fs::metadata(&out).unwrap().len());
+        assert!(header.layers as usize >= nodes / 2, "{} layers for {nodes} nodes", header.layers);
         let parameter_bytes: usize = weights.values().map(|t| 4 * t.data.len()).sum();
         assert!(report.plan_bytes as usize > parameter_bytes / 4, "{} bytes of plan hold {parameter_bytes} bytes of weights", report.plan_bytes);
-        let _ = writeln!(std::io::stderr(), "{output:?}: {} layers, {} bytes, {:.1} s", report.layers, report.plan_bytes, report.seconds);
+        let _ = writeln!(std::io::stderr(), "{output:?}: {} layers, {} bytes, {:.1} s", header.layers, report.plan_bytes, report.seconds);
     }
 }

@@ -103,6 +103,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// TensorRT proper builds for the GPU of this machine, and there is none.
+    #[error("no NVIDIA GPU answers: {reason}")]
+    #[diagnostic(
+        code(amis::environment::gpu_missing),
+        help("TensorRT builds for the GPU of the machine it runs on: build on the device itself, or ahead of time with TensorRT-RTX (`--flavor rtx`)")
+    )]
+    NoGpu {
+        /// The driver's words.
+        reason: String,
+    },
+
     /// Not a compute capability.
     #[error("{text:?} is no compute capability")]
     #[diagnostic(code(amis::usage::compute_capability), help("write it as 8.6, 86 or sm86; `nvidia-smi --query-gpu=compute_cap --format=csv` prints a GPU's"))]

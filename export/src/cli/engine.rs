@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use amis_export::Result;
 use amis_export::engine::{self, EngineReport};
-use amis_tensorrt::{ComputeCapability, Flavor};
+use amis_tensorrt::{BuildOptions, ComputeCapability, Flavor};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -44,14 +44,25 @@ impl Args {
             Product::Rtx => Flavor::Rtx,
             Product::Enterprise => Flavor::Enterprise,
         };
-        engine::build(&self.onnx, flavor, &self.compute_capability, &self.out).map(Built)
+        let options = BuildOptions { compute_capabilities: self.compute_capability.clone(), ..BuildOptions::default() };
+        engine::build(&self.onnx, flavor, &options, &self.out).map(Built)
     }
 }
 
 impl fmt::Display for Built {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(r) = self;
-        let gpus = if r.compute_capabilities.is_empty() { "its own choice of GPUs".to_owned() } else { r.compute_capabilities.join(", ") };
-        write!(f, "{}: {} for {gpus}, {} layers, {} bytes, built in {:.1} s", r.out.display(), r.tensorrt, r.layers, r.plan_bytes, r.seconds)
+        let key = &r.header.key;
+        write!(
+            f,
+            "{}: {} {}, for {}, {} layers, {} bytes, built in {:.1} s",
+            r.out.display(),
+            key.tensorrt,
+            key.precision,
+            key.built_for,
+            r.header.layers,
+            r.plan_bytes,
+            r.seconds
+        )
     }
 }
