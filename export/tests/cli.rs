@@ -84,6 +84,7 @@ fn failures_have_their_exit_codes() {
     write(&dir.join("step-2"), manifest, &other, &samples);
     json(dir, "onnx --checkpoint step-2 --out other.onnx");
     std::fs::write(dir.join("broken.onnx"), b"no graph").unwrap();
+    std::fs::write(dir.join("cut.engine"), amis_artifacts::engine::MAGIC).unwrap();
     let good_bundle = "bundle --checkpoint step-1 --name yard --version 1";
     for (arguments, expected, says) in [
         ("verify --checkpoint step-1 --onnx other.onnx", 1, "logits differ by up to"),
@@ -93,6 +94,7 @@ fn failures_have_their_exit_codes() {
         ("onnx --checkpoint nowhere", 3, "cannot read nowhere/checkpoint.json"),
         ("verify --checkpoint step-1 --onnx broken.onnx", 3, "broken.onnx"),
         ("engine --onnx broken.onnx --out x.engine", 3, "broken.onnx is not a valid ONNX model"),
+        ("inspect cut.engine", 3, "cut.engine is not a valid engine: it has 8 bytes"),
         ("inspect broken.onnx", 3, "broken.onnx is not a valid ONNX model"),
         (&format!("{good_bundle} --graph cpu:fp32:good.onnx --graph cpu:fp32:good.onnx"), 2, "there is another graph for cpu fp32"),
     ] {
