@@ -69,6 +69,25 @@ fn shares_of_a_batch_are_the_batch() {
 }
 
 #[test]
+fn batches_that_are_given_back_change_nothing() {
+    let (_dir, folder) = common::data_set();
+    for options in [options(&folder, 3), LoaderOptions { augment: None, end_iteration: None, ..options(&folder, 3) }] {
+        let all = load(options.clone());
+        let mut loader = Loader::start(options).unwrap();
+        let mut count = 0;
+        while let Some(batch) = loader.next() {
+            let mut batch = batch.unwrap();
+            assert!(batch == all[count]);
+            batch.input.fill(f32::NAN);
+            batch.labels.fill(99);
+            loader.give_back(batch);
+            count += 1;
+        }
+        assert_eq!(count, all.len());
+    }
+}
+
+#[test]
 fn an_epoch_shows_each_image_once_and_drops_the_rest() {
     let (_dir, folder) = common::data_set();
     assert_eq!(iterations_per_epoch(7, 3, true), 2);

@@ -67,16 +67,17 @@ pub fn predict(model: &Segmenter, images: &Tensor) -> Result<Vec<u8>> {
 /// An image or label that cannot be read, and those of `visit`.
 pub fn predictions(
     model: &Segmenter,
-    loader: Loader,
+    mut loader: Loader,
     height_px: u32,
     width_px: u32,
     device: Device,
     visit: &mut dyn FnMut(&Batch, &[u8]) -> Result<()>,
 ) -> Result<()> {
-    for batch in loader {
+    while let Some(batch) = loader.next() {
         let batch = batch?;
         let (images, _) = to_tensors(&batch, height_px, width_px, device)?;
         visit(&batch, &predict(model, &images)?)?;
+        loader.give_back(batch);
     }
     Ok(())
 }

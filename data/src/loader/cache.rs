@@ -9,6 +9,7 @@ use crate::labels::LabelMap;
 
 pub(super) type Pair = Arc<(RgbImage, LabelMap)>;
 
+#[derive(Debug)]
 pub(super) struct Cache {
     slots: Vec<OnceLock<Pair>>,
     used_bytes: AtomicUsize,

@@ -77,6 +77,7 @@ pub fn iterations_per_epoch(images: usize, batch: usize, training: bool) -> usiz
 /// Delivers the batches of [`LoaderOptions`], until the end or the first error. Dropping it stops its threads.
 #[derive(Debug)]
 pub struct Loader {
+    job: Arc<worker::Job>,
     queues: VecDeque<Receiver<Result<Batch>>>,
     workers: Vec<JoinHandle<()>>,
     iterations: Range<usize>,
@@ -93,7 +94,7 @@ impl Loader {
         let iterations = options.first_iteration..options.end_iteration.unwrap_or(per_epoch);
         let count = options.workers.min(iterations.len());
         let job = Arc::new(worker::Job::new(options, per_epoch));
-        let mut loader = Self { queues: VecDeque::new(), workers: Vec::new(), iterations: iterations.clone() };
+        let mut loader = Self { job: Arc::clone(&job), queues: VecDeque::new(), workers: Vec::new(), iterations: iterations.clone() };
         for number in 0..count {
             let (sender, receiver) = sync_channel(QUEUE);
             let job = Arc::clone(&job);
@@ -104,6 +105,11 @@ impl Loader {
             loader.queues.push_back(receiver);
         }
         Ok(loader)
+    }
+
+    /// Takes a batch that is not needed any more, so that its memory serves the next one.
+    pub fn give_back(&self, batch: Batch) {
+        self.job.give_back(batch);
     }
 
     /// Batches still to come.

@@ -1,6 +1,7 @@
 //! What a worker thread does.
 
 use std::sync::mpsc::SyncSender;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use amis_artifacts::preprocess::{Preprocessor, fit_labels};
 
@@ -12,16 +13,35 @@ use crate::labels::LabelMap;
 use crate::{Result, color};
 
 /// The work that all workers share.
+#[derive(Debug)]
 pub(super) struct Job {
     options: LoaderOptions,
     per_epoch: usize,
     cache: Cache,
+    /// Buffers of batches that were given back: fresh memory costs as much as decoding an image.
+    spare: Mutex<Vec<(Vec<f32>, Vec<u8>)>>,
 }
 
 impl Job {
     pub(super) fn new(options: LoaderOptions, per_epoch: usize) -> Self {
         let cache = Cache::new(options.names.len(), options.cache_bytes);
-        Self { options, per_epoch, cache }
+        Self { options, per_epoch, cache, spare: Mutex::default() }
+    }
+
+    pub(super) fn give_back(&self, batch: Batch) {
+        self.spare().push((batch.input, batch.labels));
+    }
+
+    /// An empty batch of `images` images of `pixels` pixels; its values are left over from another one.
+    fn empty_batch(&self, iteration: usize, images: usize, pixels: usize) -> Batch {
+        let (mut input, mut labels) = self.spare().pop().unwrap_or_default();
+        input.resize(images * pixels * 3, 0.0);
+        labels.resize(images * pixels, 0);
+        Batch { iteration, names: Vec::with_capacity(images), input, labels }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<(Vec<f32>, Vec<u8>)>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pair(&self, number: usize) -> Result<Pair> {
@@ -78,7 +98,7 @@ impl<'a> Maker<'a> {
             None => own.start.min(images)..own.end.min(images),
         };
         let plane = options.spec.input_len() / 3;
-        let mut batch = Batch { iteration, names: Vec::new(), input: vec![0.0; positions.len() * plane * 3], labels: vec![0; positions.len() * plane] };
+        let mut batch = self.job.empty_batch(iteration, positions.len(), plane);
         let targets = batch.input.chunks_exact_mut(plane * 3).zip(batch.labels.chunks_exact_mut(plane));
         for (position, (input, labels)) in positions.zip(targets) {
             let number = self.image_at(epoch, position);

@@ -111,12 +111,14 @@ impl<'a> StepLoop<'a> {
         let eval_every = self.per_epoch * self.run.config.train.eval_every;
         let save_every = Duration::from_secs(self.run.config.train.save_every_s);
         let (mut since, mut images, mut saved) = (Instant::now(), 0, Instant::now());
-        for batch in Loader::start(self.loading(done)?)? {
+        let mut loader = Loader::start(self.loading(done)?)?;
+        while let Some(batch) = loader.next() {
             let batch = batch?;
             let iteration = batch.iteration;
             images += batch.names.len();
             let micro_batch = self.updater.micro_batch();
             let update = self.updater.update(&batch)?;
+            loader.give_back(batch);
             if self.updater.micro_batch() < micro_batch {
                 self.log.write(&LogRecord::Split { step: self.step, iteration, micro_batch: self.updater.micro_batch() })?;
             }
