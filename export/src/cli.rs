@@ -3,7 +3,9 @@
 mod bundle;
 mod engine;
 mod inspect;
+mod lint;
 mod onnx;
+mod quantize;
 mod verify;
 
 use std::fmt::Display;
@@ -35,6 +37,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Onnx(onnx::Args),
+    Quantize(quantize::Args),
+    Lint(lint::Args),
     Verify(verify::Args),
     Engine(engine::Args),
     Bundle(bundle::Args),
@@ -48,6 +52,8 @@ pub(crate) fn run() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).init();
     match cli.command {
         Command::Onnx(args) => end(args.run(), cli.json),
+        Command::Quantize(args) => end(args.run(), cli.json),
+        Command::Lint(args) => end(args.run(), cli.json),
         Command::Verify(args) => end(args.run(), cli.json),
         Command::Engine(args) => end(args.run(), cli.json),
         Command::Bundle(args) => end(args.run(), cli.json),

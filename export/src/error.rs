@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use miette::Diagnostic;
 
+use crate::passes::lint::Finding;
 use crate::verify::{MAX_ABS_DIFF, MIN_AGREEMENT};
 
 /// What can go wrong between a checkpoint and a bundle.
@@ -49,6 +50,49 @@ pub enum Error {
         text: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A graph that a pass does not understand.
+    #[error("the graph cannot be converted: {reason}")]
+    #[diagnostic(code(amis::input::pass), help("start from the float32 graph that `amis-export onnx` writes for this checkpoint"))]
+    Pass {
+        /// Found and expected.
+        reason: String,
+    },
+    /// A tensor without a usable range.
+    #[error("tensor {tensor} {reason}")]
+    #[diagnostic(code(amis::input::calibration), help("calibrate this graph again with `amis-export calibrate`"))]
+    Range {
+        /// Name of the tensor.
+        tensor: String,
+        /// Found and expected.
+        reason: String,
+    },
+    /// A device family that is not in the table.
+    #[error("there is no target {name:?}, expected one of {known}")]
+    #[diagnostic(code(amis::usage::target), help("targets are the device families that graphs are written for"))]
+    UnknownTarget {
+        /// What was asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Something that a device family cannot run, or should not.
+    #[error("target {target} refuses {what}: {reason}")]
+    #[diagnostic(code(amis::usage::target), help("take another precision or another target"))]
+    Refused {
+        /// The target.
+        target: String,
+        /// The precision, or the DLA.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// A graph that a parser would refuse or a device would compute wrongly.
+    #[error("the graph breaks {} rules:\n  {}", findings.len(), findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
+    #[diagnostic(code(amis::export::lint), help("a graph of ours with findings is a mistake in this tool; a foreign one has to be exported again"))]
+    Lint {
+        /// The findings.
+        findings: Vec<Finding>,
     },
     /// The graph does not compute what the checkpoint's network did.
     #[error(

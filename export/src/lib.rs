@@ -20,6 +20,7 @@ pub mod engine;
 mod error;
 pub mod graph;
 pub mod inspect;
+pub mod passes;
 pub mod verify;
 
 pub use error::{Error, Result};

@@ -4,6 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::{GraphProto, NodeProto, TensorProto};
 
+/// Start of the names of GAB's nodes.
+const GAB: &str = "decoder.gab.";
+
 /// Operator that a Linear is written with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinearOp {
@@ -34,8 +37,8 @@ pub struct Linear {
 
 /// The Linear layers of a graph, in the order of its nodes: qkv, proj, fc1, fc2, proj_dec and the patch embedding of our networks.
 ///
-/// A product of two tensors (attention), one with a constant but without bias (the projections before `mask_norm`, GAB) and a weight that is
-/// no float32 constant of the graph are none.
+/// A product of two tensors (attention), one with a constant but without bias (the projections before `mask_norm`) and a weight that is no
+/// float32 constant of the graph are none; neither are GAB's layers, which work on one token or give one channel.
 pub fn linears(graph: &GraphProto) -> Vec<Linear> {
     let constants: HashMap<&str, &TensorProto> = graph.initializer.iter().map(|t| (t.name(), t)).collect();
     let mut consumers: HashMap<&str, Vec<&NodeProto>> = HashMap::new();
@@ -68,6 +71,9 @@ pub fn linears(graph: &GraphProto) -> Vec<Linear> {
             return None;
         }
         let name = if node.name().is_empty() { product } else { node.name() };
+        if name.starts_with(GAB) {
+            return None;
+        }
         Some(Linear { node: place, name: name.to_owned(), op, input: input.clone(), weight: weight_name.clone(), out_axis })
     };
     graph.node.iter().enumerate().filter_map(linear).collect()
@@ -120,6 +126,8 @@ mod tests {
                 node("MatMul", &["linear", "without bias"], "attention", vec![]),
                 node("Add", &["attention", "bias"], "shifted", vec![]),
                 node("Gemm", &["linear", "wide", "bias"], "gemm", vec![flag]),
+                node("MatMul", &["linear", "weight"], "decoder.gab.fc1", vec![]),
+                node("Add", &["decoder.gab.fc1", "bias"], "decoder.gab.fc1.add", vec![]),
                 node("MatMul", &["weight", "weight"], "folded", vec![]),
                 node("Add", &["folded", "bias"], "constant", vec![]),
             ],

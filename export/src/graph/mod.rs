@@ -1,6 +1,6 @@
 //! The Segmenter as an ONNX graph of our own writing: static shapes, constants folded, nodes named after the network's parts.
 
-mod builder;
+pub(crate) mod builder;
 mod decoder;
 mod encoder;
 mod gab;
@@ -15,6 +15,7 @@ use amis_artifacts::onnx::{self, ModelProto};
 use amis_artifacts::weights::Weights;
 
 use crate::Result;
+use crate::passes::lint;
 use builder::{GraphBuilder, Value, text};
 use params::Params;
 
@@ -39,9 +40,10 @@ pub enum Output {
 /// Writes the graph of a checkpoint to `out`, atomically.
 ///
 /// # Errors
-/// Damaged checkpoint, a weight that is missing, not finite or of another shape, or the disk.
+/// Damaged checkpoint, a weight that is missing, not finite or of another shape, a finding of the linter, or the disk.
 pub fn export(checkpoint: &Checkpoint, output: Output, out: &Path) -> Result<ModelProto> {
     let model = segmenter(&checkpoint.manifest, &checkpoint.weights()?, &checkpoint.sha256()?, output)?;
+    lint::require(&model, &lint::Expected::default())?;
     onnx::write(out, &model)?;
     Ok(model)
 }

@@ -1,0 +1,265 @@
+//! Q/DQ and FP16 on a small Segmenter, run in ONNX Runtime and built by TensorRT-RTX.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::Path;
+
+use amis_artifacts::model_spec::{Groups, ModelSpec};
+use amis_artifacts::onnx::{self, AttributeProto, DataType, ModelProto, NodeProto, TensorProto, ValueInfoProto, linears};
+use amis_artifacts::weights::Weights;
+use amis_export::graph::{self, Output};
+use amis_export::passes::lint::{self, Expected};
+use amis_export::passes::target::Target;
+use amis_export::passes::{BUILDER_KEY, Builder, Job, Precision, prepare};
+use amis_export::{Error, engine};
+use amis_runtime::backend::Backend;
+use amis_runtime::backend::onnxruntime::{OnnxRuntime, Options};
+use amis_tensorrt::Flavor;
+use common::{golden_checkpoint, golden_manifest, golden_tensors, manifest, random_weights};
+
+/// Largest magnitude of some tensors on the golden inputs: the graph with their maxima as its only output.
+fn amax(model: &ModelProto, inputs: &[f32], dir: &Path) -> BTreeMap<String, f32> {
+    let mut probe = model.clone();
+    let graph = probe.graph.as_mut().unwrap();
+    let mut tensors: Vec<String> = linears(graph).into_iter().map(|l| l.input).collect();
+    tensors.dedup();
+    let int = |name: &str, v: i64| AttributeProto { name: Some(name.into()), i: Some(v), r#type: Some(2), ..AttributeProto::default() };
+    let mut add = |op: &str, input: Vec<String>, output: &str, attribute: Vec<AttributeProto>| {
+        graph.node.push(NodeProto {
+            name: Some(output.into()),
+            op_type: Some(op.into()),
+            input,
+            output: vec![output.into()],
+            attribute,
+            ..NodeProto::default()
+        });
+    };
+    for (i, tensor) in tensors.iter().enumerate() {
+        add("Abs", vec![tensor.clone()], &format!("probe.{i}.abs"), vec![]);
+        add("ReduceMax", vec![format!("probe.{i}.abs")], &format!("probe.{i}"), vec![int("keepdims", 0)]);
+        add("Reshape", vec![format!("probe.{i}"), "probe.shape".into()], &format!("probe.{i}.cell"), vec![]);
+    }
+    add("Concat", (0..tensors.len()).map(|i| format!("probe.{i}.cell")).collect(), "probe", vec![int("axis", 1)]);
+    let raw = [1i64; 4].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let shape =
+        TensorProto { name: Some("probe.shape".into()), dims: vec![4], data_type: Some(DataType::Int64.into()), raw_data: Some(raw), ..Default::default() };
+    graph.initializer.push(shape);
+    graph.output = vec![ValueInfoProto::tensor("probe", DataType::Float, &[1, tensors.len() as i64, 1, 1])];
+    let path = dir.join("probe.onnx");
+    onnx::write(&path, &probe).unwrap();
+    let mut backend = OnnxRuntime::open(&path, &Options { threads: 1 }).unwrap();
+    let mut largest = vec![0f32; tensors.len()];
+    for input in inputs.chunks_exact(backend.input_shape().iter().product()) {
+        largest.iter_mut().zip(backend.infer(input).unwrap()).for_each(|(a, v)| *a = a.max(*v));
+    }
+    tensors.into_iter().zip(largest).collect()
+}
+
+/// A graph for a target.
+fn prepared(model: &ModelProto, target: &str, precision: Precision, ranges: &BTreeMap<String, f32>) -> ModelProto {
+    let mut model = model.clone();
+    prepare(&mut model, &Job { target: &Target::find(target).unwrap(), precision, ranges, keep: &BTreeSet::new() }).unwrap();
+    model
+}
+
+/// Outputs on some inputs, end to end.
+fn run(model: &ModelProto, inputs: &[f32], dir: &Path) -> Vec<f32> {
+    let path = dir.join("run.onnx");
+    onnx::write(&path, model).unwrap();
+    let mut backend = OnnxRuntime::open(&path, &Options { threads: 1 }).unwrap();
+    inputs.chunks_exact(backend.input_shape().iter().product()).flat_map(|i| backend.infer(i).unwrap().to_vec()).collect()
+}
+
+/// Mean squared difference in units of the variance of `a`.
+fn relative_error(a: &[f32], b: &[f32]) -> f64 {
+    let mean = a.iter().map(|&v| f64::from(v)).sum::<f64>() / a.len() as f64;
+    let variance: f64 = a.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum();
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a - b).powi(2)).sum::<f64>() / variance
+}
+
+fn golden(dir: &Path) -> (ModelProto, Vec<f32>) {
+    let checkpoint = golden_checkpoint(dir);
+    let model = graph::segmenter(&checkpoint.manifest, &checkpoint.weights().unwrap(), "", Output::Masks).unwrap();
+    (model, golden_tensors().remove("input").unwrap().data)
+}
+
+fn operators(model: &ModelProto, op: &str) -> usize {
+    model.graph.iter().flat_map(|g| &g.node).filter(|n| n.op_type() == op).count()
+}
+
+#[test]
+fn int8_and_fp16_stay_near_float32() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, inputs) = golden(dir.path());
+    let ranges = amax(&model, &inputs, dir.path());
+    let reference = run(&model, &inputs, dir.path());
+    // Two to three times what was measured; a wrong scale or axis gives errors near 1.
+    for (target, precision, most) in [
+        ("cpu", Precision::Int8, 2e-3),
+        ("rtx", Precision::Fp16, 1e-5),
+        ("rtx", Precision::Int8, 2e-3),
+        ("jetpack5", Precision::Fp32, 1e-9),
+        ("jetpack5", Precision::Fp16, 1e-9),
+        ("jetpack5", Precision::Int8, 2e-3),
+        ("jetpack6", Precision::Int8, 2e-3),
+        ("jetpack7", Precision::Fp16, 1e-5),
+    ] {
+        let error = relative_error(&reference, &run(&prepared(&model, target, precision, &ranges), &inputs, dir.path()));
+        let _ = writeln!(std::io::stderr(), "{target} {precision}: {error:.2e}");
+        assert!(error < most, "{target} {precision}: {error}");
+        assert!(error > 0.0, "{target} {precision} changed nothing");
+    }
+}
+
+#[test]
+fn every_linear_has_its_pairs_and_nothing_else_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, inputs) = golden(dir.path());
+    let ranges = amax(&model, &inputs, dir.path());
+    let int8 = prepared(&model, "cpu", Precision::Int8, &ranges);
+    // 5 blocks of 4, the patch embedding and proj_dec: an input and a weight each.
+    assert_eq!((operators(&int8, "QuantizeLinear"), operators(&int8, "DequantizeLinear")), (22, 44));
+    assert_eq!(operators(&int8, "LayerNormalization"), operators(&model, "LayerNormalization"));
+    let graph = int8.graph.as_ref().unwrap();
+    let qkv = graph.initializer.iter().find(|t| t.name() == "encoder.blocks.0.attn.qkv.weight.quantized").unwrap();
+    assert_eq!((qkv.data_type(), &qkv.dims[..]), (DataType::Int8 as i32, &[64, 192][..]));
+    assert!(!graph.initializer.iter().any(|t| t.name() == "encoder.blocks.0.attn.qkv.weight"));
+    // Every column uses the whole range: its largest magnitude is 127.
+    let raw = qkv.raw_data.as_ref().unwrap();
+    for column in 0..192 {
+        assert_eq!((0..64).map(|row| (raw[row * 192 + column] as i8).unsigned_abs()).max(), Some(127));
+    }
+    let pair = prepared(&model, "jetpack5", Precision::Int8, &ranges);
+    assert_eq!((operators(&pair, "QuantizeLinear"), operators(&pair, "DequantizeLinear"), operators(&pair, "LayerNormalization")), (44, 44, 0));
+}
+
+#[test]
+fn a_tensor_with_two_consumers_gets_one_pair() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut model, inputs) = golden(dir.path());
+    // fc1 of the first block takes what qkv takes.
+    let nodes = &mut model.graph.as_mut().unwrap().node;
+    let of = |nodes: &[NodeProto], name: &str| nodes.iter().position(|n| n.name() == name).unwrap();
+    let shared = nodes[of(nodes, "encoder.blocks.0.attn.qkv")].input[0].clone();
+    let fc1 = of(nodes, "encoder.blocks.0.mlp.fc1");
+    nodes[fc1].input[0] = shared.clone();
+    let int8 = prepared(&model, "cpu", Precision::Int8, &amax(&model, &inputs, dir.path()));
+    assert_eq!(operators(&int8, "QuantizeLinear"), 21);
+    let takers = int8.graph.iter().flat_map(|g| &g.node).filter(|n| n.input.first().is_some_and(|i| *i == format!("{shared}.dequantized")));
+    assert_eq!(takers.map(NodeProto::name).collect::<Vec<_>>(), ["encoder.blocks.0.attn.qkv", "encoder.blocks.0.mlp.fc1"]);
+    assert!(relative_error(&run(&model, &inputs, dir.path()), &run(&int8, &inputs, dir.path())) < 0.1);
+}
+
+#[test]
+fn what_cannot_be_quantized_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, inputs) = golden(dir.path());
+    let ranges = amax(&model, &inputs, dir.path());
+    let attempt = |target: &str, precision, ranges: &BTreeMap<String, f32>, keep: &[&str]| {
+        let keep = keep.iter().map(|&k| k.to_owned()).collect();
+        prepare(&mut model.clone(), &Job { target: &Target::find(target).unwrap(), precision, ranges, keep: &keep }).map_err(|e| e.to_string())
+    };
+    for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let mut ranges = ranges.clone();
+        ranges.insert("image".into(), bad);
+        assert!(attempt("cpu", Precision::Int8, &ranges, &[]).unwrap_err().starts_with(&format!("tensor image has the range {bad}")));
+    }
+    let mut fewer = ranges.clone();
+    fewer.remove("encoder.patches");
+    assert_eq!(attempt("cpu", Precision::Int8, &fewer, &[]).unwrap_err(), "tensor encoder.patches has no range in the calibration");
+    let kept = attempt("cpu", Precision::Int8, &fewer, &["decoder.proj_dec"]).unwrap();
+    assert_eq!((kept.kept, kept.quantized.len()), (vec!["decoder.proj_dec".to_owned()], 21));
+    assert!(attempt("cpu", Precision::Int8, &ranges, &["proj_dec"]).unwrap_err().contains("it has no Linear \"proj_dec\" to keep"));
+    assert!(attempt("cpu", Precision::Fp16, &ranges, &[]).unwrap_err().starts_with("target cpu refuses fp16: ONNX Runtime"));
+    let mut twice = prepared(&model, "cpu", Precision::Int8, &ranges);
+    let job = Job { target: &Target::find("cpu").unwrap(), precision: Precision::Int8, ranges: &ranges, keep: &BTreeSet::new() };
+    assert!(matches!(prepare(&mut twice, &job), Err(Error::Pass { reason }) if reason.contains("already")));
+}
+
+#[test]
+fn a_dead_channel_and_a_tiny_one_get_scales_that_parsers_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut model, inputs) = golden(dir.path());
+    let ranges = amax(&model, &inputs, dir.path());
+    let weight = model.graph.as_mut().unwrap().initializer.iter_mut().find(|t| t.name() == "encoder.blocks.0.mlp.fc2.weight").unwrap();
+    // [256, 64]: column 0 is zero, column 1 is far under FP16.
+    for (i, value) in weight.raw_data.as_mut().unwrap().as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        match i % 64 {
+            0 => *value = [0; 4],
+            1 => *value = 1e-30f32.to_le_bytes(),
+            _ => {}
+        }
+    }
+    for target in ["cpu", "rtx"] {
+        let int8 = prepared(&model, target, Precision::Int8, &ranges);
+        assert_eq!(lint::lint(&int8, &Expected::default()), []);
+        assert!(relative_error(&run(&model, &inputs, dir.path()), &run(&int8, &inputs, dir.path())) < 1e-2);
+    }
+    model.graph.as_mut().unwrap().initializer.iter_mut().find(|t| t.name() == "encoder.blocks.0.mlp.fc1.bias").unwrap().raw_data.as_mut().unwrap()[..4]
+        .copy_from_slice(&1e6f32.to_le_bytes());
+    let job = Job { target: &Target::find("rtx").unwrap(), precision: Precision::Fp16, ranges: &ranges, keep: &BTreeSet::new() };
+    assert_eq!(prepare(&mut model, &job).unwrap_err().to_string(), "weight encoder.blocks.0.mlp.fc1.bias holds 1000000, FP16 ends at 65504");
+}
+
+#[test]
+fn a_weakly_typed_builder_is_told_what_stays_float32() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, _) = golden(dir.path());
+    let graph = prepared(&model, "jetpack5", Precision::Fp16, &BTreeMap::new());
+    let text = graph.metadata_props.iter().find(|e| e.key() == BUILDER_KEY).unwrap().value();
+    let builder: Builder = serde_json::from_str(text).unwrap();
+    assert_eq!(builder.flags, ["fp16", "obey_precision_constraints"]);
+    for name in ["encoder.norm.square", "encoder.norm.deviation", "encoder.norm", "encoder.blocks.0.attn.softmax", "decoder.mask_norm.length"] {
+        assert!(builder.float_nodes.iter().any(|n| n == name), "{name}");
+    }
+    assert!(!builder.float_nodes.iter().any(|n| n.ends_with(".qkv") || n.ends_with(".scores")));
+}
+
+/// Weights of a network with GAB whose LayerNorm gains have an outlier: one channel times 50.
+fn with_outliers(manifest: &amis_artifacts::checkpoint::CheckpointManifest) -> Weights {
+    let mut weights = random_weights(manifest, 1);
+    weights.get_mut("encoder.blocks.0.norm1.weight").unwrap().data[3] *= 50.0;
+    weights
+}
+
+#[test]
+fn tensorrt_builds_fp16_and_int8_engines() {
+    if std::env::var_os("AMIS_TENSORRT_RTX_LIB").is_none() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: TensorRT-RTX libraries not there (set AMIS_TENSORRT_RTX_LIB)");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let model = ModelSpec { patch_px: 16, dim: 192, depth: 2, heads: 3, decoder_depth: 1, decoder_heads: 3, gab: true };
+    let manifest = manifest(model, Groups(vec![1, 15, 5]), [96, 128], [14, 14]);
+    let model = graph::segmenter(&manifest, &with_outliers(&manifest), "", Output::Masks).unwrap();
+    let image: Vec<f32> = (0..3 * 96 * 128).map(|i| ((i * 7919 % 1000) as f32 / 250.0) - 2.0).collect();
+    let ranges = amax(&model, &image, dir.path());
+    let (path, out) = (dir.path().join("model.onnx"), dir.path().join("model.engine"));
+    let mut bytes = BTreeMap::new();
+    for precision in [Precision::Fp32, Precision::Fp16, Precision::Int8] {
+        onnx::write(&path, &prepared(&model, "rtx", precision, &ranges)).unwrap();
+        let report = engine::build(&path, Flavor::Rtx, &["8.6".parse().unwrap()], &out).unwrap();
+        let _ = writeln!(std::io::stderr(), "{precision}: graph {}, plan {} bytes", std::fs::metadata(&path).unwrap().len(), report.plan_bytes);
+        bytes.insert(precision.name(), [std::fs::metadata(&path).unwrap().len(), report.plan_bytes]);
+    }
+    // Smaller types are really in the plan, beside kernels of much the same size: of what the graph saves, the plan saves at least half.
+    for (larger, smaller) in [("fp32", "fp16"), ("fp16", "int8")] {
+        let saved = [0, 1].map(|i| bytes[larger][i] as i64 - bytes[smaller][i] as i64);
+        assert!(saved[1] > saved[0] / 2, "{bytes:?}");
+    }
+}
+
+#[test]
+fn an_int8_file_is_about_a_quarter() {
+    let mut manifest = golden_manifest();
+    manifest.model.dim = 128;
+    manifest.model.gab = true;
+    let model = graph::segmenter(&manifest, &random_weights(&manifest, 1), "", Output::Masks).unwrap();
+    let ranges = linears(model.graph.as_ref().unwrap()).into_iter().map(|l| (l.input, 4.0)).collect();
+    let size = |m: &ModelProto| prost::Message::encoded_len(m) as f64;
+    let share = size(&prepared(&model, "cpu", Precision::Int8, &ranges)) / size(&model);
+    assert!(share < 0.33, "{share}");
+}
