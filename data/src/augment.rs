@@ -133,10 +133,16 @@ impl Augmenter {
         }
         self.columns.clear();
         self.columns.extend((0..x.len).map(|at| x.nearest(at, w)));
+        let mut above = None;
         for row in 0..y.len {
-            let start = (y.to + row) * row_px + x.to;
-            let line = &labels.values[y.nearest(row, h) * w as usize..][..w as usize];
-            out[start..start + x.len].iter_mut().zip(&self.columns).for_each(|(label, &column)| *label = line[column]);
+            let (start, from) = ((y.to + row) * row_px + x.to, y.nearest(row, h));
+            if above == Some(from) {
+                out.copy_within(start - row_px..start - row_px + x.len, start);
+            } else {
+                let line = &labels.values[from * w as usize..][..w as usize];
+                out[start..start + x.len].iter_mut().zip(&self.columns).for_each(|(label, &column)| *label = line[column]);
+            }
+            above = Some(from);
         }
         if mirror {
             rgb.as_chunks_mut::<3>().0.chunks_exact_mut(row_px).for_each(<[_]>::reverse);

@@ -64,9 +64,14 @@ impl DataFolder {
     /// # Errors
     /// One of the files is missing or damaged, or their sizes differ.
     pub fn read_pair(&self, name: &str) -> Result<(RgbImage, LabelMap)> {
-        let image = images::read_rgb(&self.image_path(name))?;
+        self.read_pair_into(name, (Vec::new(), Vec::new()))
+    }
+
+    /// [`Self::read_pair`] into memory that is there already.
+    pub(crate) fn read_pair_into(&self, name: &str, (rgb, values): (Vec<u8>, Vec<u8>)) -> Result<(RgbImage, LabelMap)> {
+        let image = images::read_rgb_into(&self.image_path(name), rgb)?;
         let path = self.label_path(name);
-        let labels = labels::read(&path)?;
+        let labels = labels::read_into(&path, values)?;
         if (image.width_px, image.height_px) != (labels.width_px, labels.height_px) {
             let expected = [image.width_px, image.height_px];
             return Err(Error::SizesDiffer { path, found: [labels.width_px, labels.height_px], expected });

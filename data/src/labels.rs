@@ -27,11 +27,16 @@ pub struct LabelMap {
 /// # Errors
 /// Unreadable, damaged, too large, or of a colour type whose values are not class ids.
 pub fn read(path: &Path) -> Result<LabelMap> {
-    decode(files::read_limited(path, "label map", MAX_FILE_BYTES)?, path)
+    read_into(path, Vec::new())
 }
 
-/// [`read`] from bytes; `path` is for messages.
-pub(crate) fn decode(bytes: Vec<u8>, path: &Path) -> Result<LabelMap> {
+/// [`read`] into memory that is there already.
+pub(crate) fn read_into(path: &Path, values: Vec<u8>) -> Result<LabelMap> {
+    decode(files::read_limited(path, "label map", MAX_FILE_BYTES)?, path, values)
+}
+
+/// [`read_into`] from bytes; `path` is for messages.
+pub(crate) fn decode(bytes: Vec<u8>, path: &Path, mut packed: Vec<u8>) -> Result<LabelMap> {
     let wrong = |reason: String| Error::Picture { path: path.into(), reason };
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
     decoder.set_transformations(png::Transformations::IDENTITY);
@@ -45,7 +50,7 @@ pub(crate) fn decode(bytes: Vec<u8>, path: &Path) -> Result<LabelMap> {
         return Err(wrong(format!("{width_px}x{height_px} pixels are too many")));
     }
     let length = reader.output_buffer_size().ok_or_else(|| wrong("its size overflows".into()))?;
-    let mut packed = vec![0; length];
+    packed.resize(length, 0);
     reader.next_frame(&mut packed).map_err(|e| wrong(e.to_string()))?;
     let values = unpack(packed, width_px as usize, depth as usize);
     Ok(LabelMap { width_px, height_px, values })

@@ -143,7 +143,7 @@ fn to_edges(ring: Ring, (width, height): (u32, u32)) -> Ring {
 /// A mask: a PNG that fills the box from the first point to the second, both within.
 fn mask(path: &Path, text: &str, [from, to]: [[f64; 2]; 2]) -> std::result::Result<Runs, String> {
     let png = BASE64_STANDARD.decode(text).map_err(|e| format!("its mask is no base64 text: {e}"))?;
-    let picture = labels::decode(png, path).map_err(|e| format!("its mask is no PNG of one bit or grey: {e}"))?;
+    let picture = labels::decode(png, path, Vec::new()).map_err(|e| format!("its mask is no PNG of one bit or grey: {e}"))?;
     let corner = |at: f64| if (0.0..1e6).contains(&at) { Ok(at as u32) } else { Err(format!("its mask begins at {at}")) };
     let (left, top, right, bottom) = (corner(from[0])?, corner(from[1])?, corner(to[0])?, corner(to[1])?);
     let expected = (u64::from(right) + 1).checked_sub(left.into()).zip((u64::from(bottom) + 1).checked_sub(top.into()));

@@ -1,7 +1,7 @@
 //! What a worker thread does.
 
 use std::sync::mpsc::SyncSender;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use amis_artifacts::preprocess::{Preprocessor, fit_labels};
 
@@ -44,9 +44,11 @@ impl Job {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pair(&self, number: usize) -> Result<Pair> {
+    /// The image of this number; where it has to be read, into the memory of `last` if nobody else has that.
+    fn pair(&self, number: usize, last: Option<Pair>) -> Result<Pair> {
         let read = || -> Result<(RgbImage, LabelMap)> {
-            let (image, mut labels) = self.options.folder.read_pair(&self.options.names[number])?;
+            let spare = last.and_then(Arc::into_inner).map(|(image, labels)| (image.rgb, labels.values)).unwrap_or_default();
+            let (image, mut labels) = self.options.folder.read_pair_into(&self.options.names[number], spare)?;
             labels.values.iter_mut().for_each(|value| *value = self.options.mapping[usize::from(*value)]);
             Ok((image, labels))
         };
@@ -72,6 +74,8 @@ struct Maker<'a> {
     preprocessor: Preprocessor,
     augmenter: Option<Augmenter>,
     crop: Vec<u8>,
+    /// The image of the last sample.
+    last: Option<Pair>,
     /// Epoch and its order of images.
     order: (usize, Vec<usize>),
 }
@@ -84,6 +88,7 @@ impl<'a> Maker<'a> {
             preprocessor: Preprocessor::new(options.spec.clone()),
             augmenter: options.augment.map(|augment| Augmenter::new(augment, &options.spec)),
             crop: Vec::new(),
+            last: None,
             order: (usize::MAX, Vec::new()),
         }
     }
@@ -103,8 +108,9 @@ impl<'a> Maker<'a> {
         for (position, (input, labels)) in positions.zip(targets) {
             let number = self.image_at(epoch, position);
             batch.names.push(options.names[number].clone());
-            let pair = self.job.pair(number)?;
+            let pair = self.job.pair(number, self.last.take())?;
             self.sample(&pair, epoch, position, input, labels)?;
+            self.last = Some(pair);
         }
         Ok(batch)
     }
