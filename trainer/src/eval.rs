@@ -15,7 +15,7 @@ pub use overlay::overlay;
 
 use crate::Result;
 use crate::device::upload;
-use crate::model::Segmenter;
+use crate::model::{Segmenter, best_class};
 
 /// Images in a validation batch.
 pub const BATCH: usize = 8;
@@ -56,9 +56,8 @@ pub fn to_tensors(batch: &Batch, height_px: u32, width_px: u32, device: Device) 
 /// # Errors
 /// libtorch fails to copy.
 pub fn predict(model: &Segmenter, images: &Tensor) -> Result<Vec<u8>> {
-    // `argmax` over channels takes four times as long.
-    let (_, best) = model.logits(images).max_dim(1, false);
-    Ok(Vec::<u8>::try_from(best.to_kind(Kind::Uint8).to_device(Device::Cpu).contiguous().view(-1))?)
+    let (_, best) = best_class(&model.logits(images));
+    Ok(Vec::<u8>::try_from(best.to_device(Device::Cpu).contiguous().view(-1))?)
 }
 
 /// Gives every batch of a loader to `visit`, with the predicted class ids `[B, H, W]`.

@@ -1,6 +1,7 @@
 //! The network: Segmenter with a class-token decoder (AMIS.md section 1) and the Global Attention Block (section 2).
 
 mod backbone;
+mod best_class;
 mod decoder;
 mod encoder;
 mod gab;
@@ -12,6 +13,7 @@ mod precision;
 mod segmenter;
 
 pub use backbone::{Backbone, HEAD_DIM};
+pub(crate) use best_class::best_class;
 pub(crate) use gab::GAMMA;
 pub(crate) use init::add_group;
 pub use init::initial_weights;

@@ -137,10 +137,13 @@ impl Optimizer {
             Rule::Sgd => {
                 // As the reference, but for the gates, which start closed where a network got them later.
                 let weight_decay = if name == GAMMA { 0.0 } else { self.weight_decay };
-                let gradient = gradient + &param * weight_decay;
+                // `x.addcmul(y, number)` is x + number * y in one pass.
+                let number = |value: f64| gradient.new_full([], value, (gradient.kind(), gradient.device()));
+                let mut direction = gradient.addcmul(&param, &number(weight_decay));
                 // With a buffer of zeros this equals PyTorch, whose first buffer is the gradient itself.
-                let _ = first.g_mul_scalar_(MOMENTUM).g_add_(&gradient);
-                let _ = param.g_sub_(&((gradient + &*first * MOMENTUM) * learning_rate));
+                let _ = first.g_mul_scalar_(MOMENTUM).g_add_(&direction);
+                let _ = direction.addcmul_(first, &number(MOMENTUM));
+                let _ = param.addcmul_(&direction, &number(-learning_rate));
             }
             Rule::AdamW => {
                 let second = self.second.entry(name.to_owned()).or_insert_with(|| gradient.zeros_like());
