@@ -22,7 +22,7 @@ cargo_flags := --release --locked --workspace
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build demo results check test bench bench-data bench-step clean
+.PHONY: help setup env build demo results check test bench bench-data bench-step bench-cuda clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -61,7 +61,10 @@ bench-data: setup ## decoding and augmenting, beside PIL and torchvision
 	AMIS_PYTHON="$(AMIS_HOME)/venv/bin/python" cargo bench --locked --workspace --bench loading
 
 bench-step: setup ## a training step, beside PyTorch: time, memory, losses
-	cargo bench --locked --workspace --bench step -- --python "$(AMIS_HOME)/venv/bin/python"
+	cargo bench --locked --workspace --bench step -- --python "$(AMIS_HOME)/venv/bin/python" --memory
+
+bench-cuda: setup ## a training step on a CUDA GPU: time, memory, losses against the CPU's
+	cargo bench --locked --workspace --bench cuda
 
 clean: ## removes what was built and demo-out/, keeps what set-up made
 	cargo clean

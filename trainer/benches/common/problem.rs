@@ -63,6 +63,11 @@ impl Problem {
         weights
     }
 
+    /// Size of both networks.
+    pub fn network_bytes(&self) -> f64 {
+        [self.old(), self.new_weights()].iter().flat_map(|weights| weights.values()).map(|t| 4.0 * t.data.len() as f64).sum()
+    }
+
     /// Images `[B, 3, H, W]`: smooth shapes and noise.
     pub fn images(&self) -> Tensor {
         tch::manual_seed(SEED as i64 + 1);

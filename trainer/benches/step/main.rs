@@ -7,6 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod memory;
 mod ours;
 mod table;
 
@@ -48,6 +49,9 @@ struct Args {
     steps: usize,
     #[command(flatten)]
     problem: Size,
+    /// Also hold the arithmetic of memory against processes of three sizes
+    #[arg(long)]
+    memory: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -96,10 +100,14 @@ fn main() {
         write_inputs(folder.path(), &problem);
     }
     let comparisons: Vec<Comparison> = args.threads.iter().map(|&threads| compare(&args, python, folder.path(), threads)).collect();
+    let checks = if args.memory { memory::check() } else { vec![] };
     if args.json {
-        println!("{:#}", serde_json::json!(comparisons));
-    } else {
-        table::print(&args.problem.backbone, args.problem.side, args.problem.batch, &comparisons);
+        println!("{:#}", serde_json::json!({ "steps": comparisons, "memory": checks }));
+        return;
+    }
+    table::print(&args.problem.backbone, args.problem.side, args.problem.batch, &comparisons);
+    if args.memory {
+        memory::print(&checks);
     }
 }
 
@@ -141,21 +149,26 @@ fn compare(args: &Args, python: Option<&Path>, folder: &Path, threads: usize) ->
 
 /// One process.
 fn start(args: &Args, kind: &str, python: Option<&Path>, folder: &Path, threads: usize) -> Measured {
-    let steps = (WARMUP_STEPS + args.steps).to_string();
-    let size = &args.problem;
-    let mut command = match python.filter(|_| kind != "ours") {
-        Some(python) => {
-            let mut command = Command::new(python);
-            command.arg(SCRIPT).arg(folder).args([kind, &steps, &threads.to_string()]);
-            command
-        }
-        None => {
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args(["--backbone", &size.backbone, "--side", &size.side.to_string(), "--batch", &size.batch.to_string()]);
-            command.args(["ours", &threads.to_string(), &steps]);
-            command
-        }
+    let steps = WARMUP_STEPS + args.steps;
+    let Some(python) = python.filter(|_| kind != "ours") else {
+        let Size { backbone, side, batch } = &args.problem;
+        return start_ours(backbone, *side, *batch, threads, steps, None);
     };
+    let mut command = Command::new(python);
+    command.arg(SCRIPT).arg(folder).args([kind, &steps.to_string(), &threads.to_string()]);
+    finish(command, threads)
+}
+
+/// A process of ours. `tunables` are settings of glibc in place of those that the trainer gives itself.
+fn start_ours(backbone: &str, side: u32, batch: i64, threads: usize, steps: usize, tunables: Option<&str>) -> Measured {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--backbone", backbone, "--side", &side.to_string(), "--batch", &batch.to_string()]);
+    command.args(["ours", &threads.to_string(), &steps.to_string()]).envs(tunables.map(|value| ("GLIBC_TUNABLES", value)));
+    finish(command, threads)
+}
+
+/// Waits for what the process has measured.
+fn finish(mut command: Command, threads: usize) -> Measured {
     let output = command.env("OMP_NUM_THREADS", threads.to_string()).stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "{command:?} failed with {}", output.status);
     serde_json::from_slice(&output.stdout).unwrap()

@@ -1,16 +1,13 @@
-//! The measured process: our step, as the loop of `amis-train` does it.
+//! The measured process.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use amis_trainer::config::{Method, Preset};
-use amis_trainer::model::{Mode, Segmenter};
-use amis_trainer::optim::{Optimizer, Rule};
-use amis_trainer::step::{losses, targets};
+use amis_trainer::model::Precision;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use crate::common::{Problem, cpu_seconds, memory_bytes};
+use crate::common::{Problem, Trainee, cpu_seconds, memory_bytes, values};
 
 /// What a process found out, ours or PyTorch's.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,22 +26,12 @@ pub struct Measured {
 
 /// Runs `steps` steps of SGD in this process.
 pub fn measure(problem: &Problem, steps: usize) -> Measured {
-    let segmenter = |groups: &_, weights: &_, trainable| Segmenter::new(&problem.spec, groups, problem.position_grid(), weights, Device::Cpu, trainable);
-    let old = segmenter(&problem.groups.without_last(), &problem.old(), false).unwrap();
-    let mut new = segmenter(&problem.groups, &problem.new_weights(), true).unwrap();
-    let (images, labels) = (problem.images(), problem.labels());
-    let method = Method::preset(Preset::Mbs);
-    let mut optimizer = Optimizer::new(Rule::Sgd, 1e-5);
+    let mut trainee = Trainee::new(problem, Device::Cpu, Precision::Fp32);
     let before = memory_bytes("VmRSS");
     let mut measured = Measured { seconds: vec![], cpu_seconds: vec![], losses: vec![], peak_bytes: 0, grown_bytes: 0 };
     for _ in 0..steps {
         let (start, cpu) = (Instant::now(), cpu_seconds());
-        let targets = targets(Some(&old), &images, &labels, &method);
-        let losses = losses(&new, &images, &targets, &targets.totals, &method, Mode::Eval);
-        new.params.zero_grad();
-        losses.total().backward();
-        let _ = optimizer.update(&new.params, 1e-4, &|_| 1.0).unwrap();
-        measured.losses.push(losses.terms.iter().map(|(name, value)| ((*name).to_owned(), value.double_value(&[]))).collect());
+        measured.losses.push(values(&trainee.step()));
         measured.seconds.push(start.elapsed().as_secs_f64());
         measured.cpu_seconds.push(cpu_seconds() - cpu);
     }
