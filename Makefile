@@ -18,11 +18,13 @@ export $(environment)
 
 # One profile for building, linting and testing, so that torch-sys compiles once.
 cargo_flags := --release --locked --workspace
+# With --workspace the other features stay as they are, and torch-sys is not compiled again.
+distributed := --features amis-trainer/distributed
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build demo results check test bench bench-data bench-step bench-cuda clean
+.PHONY: help setup env build build-distributed demo results check test test-distributed bench bench-data bench-step bench-cuda clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +38,11 @@ env: setup ## export lines for the shell, to call cargo by hand
 
 build: setup ## all programs
 	cargo build $(cargo_flags)
+
+# `make build` puts the usual amis-train back in its place.
+build-distributed: setup ## amis-train for several processes, with MPI and NCCL
+	@scripts/setup-openmpi.sh "$(AMIS_HOME)"
+	cargo build $(cargo_flags) $(distributed) --bin amis-train
 
 demo: build ## the whole road on a synthetic data set, into demo-out/
 	"$(CARGO_TARGET_DIR)/release/amis-demo" --out demo-out
@@ -53,6 +60,11 @@ check: setup ## formatting, lints, documentation, licences of the dependencies
 # The test of the road starts the real programs; cargo builds them with the tests, since their packages have integration tests.
 test: setup ## all tests, the demo among them
 	cargo test $(cargo_flags)
+
+test-distributed: build-distributed ## lints and tests of training by several processes, which start mpirun
+	cargo clippy $(cargo_flags) $(distributed) --all-targets -- -D warnings
+	cargo test $(cargo_flags) $(distributed) --lib -- distributed::
+	cargo test $(cargo_flags) $(distributed) --test distributed
 
 bench: bench-data bench-step ## benchmarks, beside their peers in Python
 

@@ -30,6 +30,11 @@ impl ConfusionMatrix {
         }
     }
 
+    /// All counts, row by row: processes that evaluated parts of a list add theirs up.
+    pub fn counts_mut(&mut self) -> &mut [u64] {
+        &mut self.counts
+    }
+
     /// Number of classes.
     pub fn classes(&self) -> usize {
         self.classes

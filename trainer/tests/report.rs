@@ -8,6 +8,7 @@ use amis_artifacts::cli::{describe, exit_code};
 use amis_artifacts::metrics::StepMetrics;
 use amis_data::synth::{self, SynthOptions};
 use amis_trainer::config::Config;
+use amis_trainer::distributed::Ranks;
 use amis_trainer::report;
 use amis_trainer::train::{self, Observer, Place};
 use tch::Device;
@@ -53,7 +54,7 @@ fn config(data: &Path, settings: &[&str]) -> Config {
 }
 
 fn train(config: &Config, dir: &Path) {
-    train::run(config, Place { dir, device: Device::Cpu, stop: &AtomicBool::new(false) }, &mut Silent).unwrap();
+    train::run(config, Place { dir, ranks: &Ranks::alone(), device: Device::Cpu, stop: &AtomicBool::new(false) }, &mut Silent).unwrap();
 }
 
 fn count(page: &str, part: &str) -> usize {
@@ -126,7 +127,7 @@ fn an_unfinished_run_gives_a_page_of_what_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let (data, run) = (data(dir.path()), dir.path().join("run"));
     // Stopped at once: one iteration is logged, no step is finished.
-    train::run(&config(&data, &[]), Place { dir: &run, device: Device::Cpu, stop: &AtomicBool::new(true) }, &mut Silent).unwrap_err();
+    train::run(&config(&data, &[]), Place { dir: &run, ranks: &Ranks::alone(), device: Device::Cpu, stop: &AtomicBool::new(true) }, &mut Silent).unwrap_err();
     let out = dir.path().join("page.html");
     report::write(&run, &[], &out, &|_, _| {}).unwrap();
     let page = std::fs::read_to_string(&out).unwrap();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use amis_artifacts::metrics::StepMetrics;
 use amis_trainer::config::Config;
+use amis_trainer::distributed::Ranks;
 use amis_trainer::train::{self, LogRecord, Observer, Place};
 use amis_trainer::{Error, Result};
 use tch::Device;
@@ -41,7 +42,7 @@ fn config(data: &Path, more: &[&str]) -> Config {
 
 fn run(config: &Config, out: &Path, stop_after: Option<usize>) -> Result<train::RunSummary> {
     let flag = AtomicBool::new(false);
-    train::run(config, Place { dir: out, device: Device::Cpu, stop: &flag }, &mut StopAfter { left: stop_after, flag: &flag })
+    train::run(config, Place { dir: out, ranks: &Ranks::alone(), device: Device::Cpu, stop: &flag }, &mut StopAfter { left: stop_after, flag: &flag })
 }
 
 fn weights(out: &Path, step: usize) -> Vec<u8> {

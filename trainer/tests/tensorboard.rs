@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use amis_artifacts::metrics::StepMetrics;
 use amis_trainer::config::Config;
+use amis_trainer::distributed::Ranks;
 use amis_trainer::train::{self, LogRecord, Observer, Place};
 use prost::Message;
 use tch::Device;
@@ -119,7 +120,7 @@ fn event_files_hold_the_values_of_the_log_once() {
     let (dir, flag) = (folder.path().join("run"), AtomicBool::new(false));
     let run = |stop_after| {
         flag.store(false, Ordering::Relaxed);
-        train::run(&config, Place { dir: &dir, device: Device::Cpu, stop: &flag }, &mut StopAfter(stop_after, &flag))
+        train::run(&config, Place { dir: &dir, ranks: &Ranks::alone(), device: Device::Cpu, stop: &flag }, &mut StopAfter(stop_after, &flag))
     };
     // The state after 2 of 4 iterations is what a start finds that was killed later, here at the very end.
     run(2).unwrap_err();

@@ -67,7 +67,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Synth(command) => finish(command.run(), cli.json),
         Command::ImportLabels(command) => finish(command.run(), cli.json),
         Command::Doctor(command) => finish(command.run(), cli.json),
-        Command::Run(command) => finish(command.run(cli.json), cli.json),
+        Command::Run(command) => command.run(cli.json),
         Command::Eval(command) => finish(command.run(cli.json), cli.json),
         Command::Report(command) => finish(command.run(), cli.json),
         Command::Compare(command) => finish(command.run(cli.json), cli.json),

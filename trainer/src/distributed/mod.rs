@@ -75,7 +75,7 @@ impl Ranks {
     /// Some ranks would train on a GPU and others on the CPU, or their GPUs cannot be connected.
     pub fn device(&self, wanted: Device) -> Result<Device> {
         let Some(link) = &self.link else { return Ok(wanted) };
-        self.agree("kind of device", if wanted.is_cuda() { "GPU" } else { "CPU" })?;
+        self.agree("kind of device", || Ok(vec![u8::from(wanted.is_cuda())]))?;
         let Device::Cuda(first) = wanted else { return Ok(wanted) };
         let number = if Cuda::device_count() == 1 { first } else { first + link.number_on_host() };
         link.connect_gpus(number)?;
@@ -102,6 +102,15 @@ impl Ranks {
     pub fn wait(&self) {
         if let Some(link) = &self.link {
             link.wait();
+        }
+    }
+
+    /// For a message about this rank: " and 7 more processes".
+    pub fn others(&self) -> String {
+        match self.count - 1 {
+            0 => String::new(),
+            1 => " and one more process".into(),
+            others => format!(" and {others} more processes"),
         }
     }
 
@@ -148,13 +157,13 @@ impl Ranks {
         }
     }
 
-    /// Makes sure that all ranks have the same of something, given as bytes.
+    /// Makes sure that all ranks have the same of something, as bytes; a single process is not asked for them.
     ///
     /// # Errors
     /// This rank has another than rank 0.
-    pub fn agree(&self, what: &'static str, own: impl AsRef<[u8]>) -> Result<()> {
+    pub fn agree(&self, what: &'static str, own: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
         let Some(link) = &self.link else { return Ok(()) };
-        let own = files::sha256(own.as_ref()).into_bytes();
+        let own = files::sha256(&own()?).into_bytes();
         let mut first = own.clone();
         link.broadcast(&mut first);
         if own == first { Ok(()) } else { Err(Error::RanksDiffer { what }) }

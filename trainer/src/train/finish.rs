@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use amis_artifacts::checkpoint::{self, Checkpoint, CheckpointManifest};
 use amis_artifacts::metrics::{ConfusionMatrix, StepMetrics};
 use amis_artifacts::weights::{HostTensor, Weights};
@@ -23,8 +25,9 @@ pub(super) fn find(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) -> R
     {
         return Ok(Some(Checkpoint::open(base)?));
     }
-    let dir = run.dir.join(format!("step-{step}"));
-    if !dir.join("checkpoint.json").exists() {
+    let dir = folder(run, step);
+    // Network file systems remember for a while that a file was not there: a rank that is about to read it must not have asked.
+    if !run.ranks.any(run.ranks.is_first() && dir.join("checkpoint.json").exists()) {
         return Ok(None);
     }
     let found = Checkpoint::open(&dir)?;
@@ -41,9 +44,22 @@ pub(super) fn find(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) -> R
 /// # Errors
 /// A validation image that cannot be read, or a full disk.
 pub(super) fn write(run: &Run<'_>, step: usize, model: &Segmenter, parent: Option<&Checkpoint>) -> Result<Checkpoint> {
+    let matrix = validate(run, step, model)?;
+    if run.ranks.is_first() {
+        write_folder(run, step, model, parent, matrix)?;
+    }
+    run.ranks.wait();
+    Ok(Checkpoint::open(&folder(run, step))?)
+}
+
+fn folder(run: &Run<'_>, step: usize) -> PathBuf {
+    run.dir.join(format!("step-{step}"))
+}
+
+fn write_folder(run: &Run<'_>, step: usize, model: &Segmenter, parent: Option<&Checkpoint>, matrix: ConfusionMatrix) -> Result<()> {
     let classes = run.plan.classes.prefix(model.groups.classes())?;
     let future_classes = run.config.task.future_classes;
-    let metrics = StepMetrics { future_classes, ..StepMetrics::new(step, &classes, &model.groups, validate(run, step, model)?) };
+    let metrics = StepMetrics { future_classes, ..StepMetrics::new(step, &classes, &model.groups, matrix) };
     let manifest = CheckpointManifest {
         format_version: checkpoint::FORMAT_VERSION,
         tool_version: env!("CARGO_PKG_VERSION").into(),
@@ -58,13 +74,20 @@ pub(super) fn write(run: &Run<'_>, step: usize, model: &Segmenter, parent: Optio
         parent_sha256: parent.map(Checkpoint::sha256).transpose()?,
         image_lists: run.plan.list_refs(step),
     };
-    let dir = run.dir.join(format!("step-{step}"));
-    Ok(checkpoint::write(&dir, manifest, &model.params.to_weights()?, &samples(run, step, model)?, &metrics)?)
+    checkpoint::write(&folder(run, step), manifest, &model.params.to_weights()?, &samples(run, step, model)?, &metrics)?;
+    Ok(())
 }
 
-/// Confusion matrix over the validation list, all classes seen so far.
+/// Confusion matrix over the validation list, all classes seen so far; every rank evaluates its part of the list, and all get the sum.
 pub(super) fn validate(run: &Run<'_>, step: usize, model: &Segmenter) -> Result<ConfusionMatrix> {
-    let loader = Loader::start(validation(run, step, run.plan.val.clone())?)?;
+    let names = run.ranks.part(&run.plan.val);
+    let mut matrix = if names.is_empty() { ConfusionMatrix::new(model.groups.classes()) } else { evaluate(run, step, model, names)? };
+    run.ranks.sum_counts(matrix.counts_mut());
+    Ok(matrix)
+}
+
+fn evaluate(run: &Run<'_>, step: usize, model: &Segmenter, names: Vec<String>) -> Result<ConfusionMatrix> {
+    let loader = Loader::start(validation(run, step, names)?)?;
     let (height_px, width_px) = (run.config.image.height_px, run.config.image.width_px);
     let doing = || format!("validating on {} images of {width_px}x{height_px} pixels at once", eval::BATCH);
     guarded(doing, || eval::evaluate(model, loader, height_px, width_px, run.device))

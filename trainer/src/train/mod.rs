@@ -12,6 +12,7 @@ mod state;
 mod step_loop;
 mod update;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -27,6 +28,7 @@ pub use log::{LogRecord, read_log};
 pub use plan::Plan;
 
 use crate::config::Config;
+use crate::distributed::Ranks;
 use crate::guard::guarded;
 use crate::pretrained::Pretrained;
 use crate::{Error, Result, device};
@@ -43,6 +45,16 @@ pub trait Observer {
     fn step_finished(&mut self, metrics: &StepMetrics, found_finished: bool);
 }
 
+/// Shows nothing: what a rank that is not the first does.
+struct Silent;
+
+impl Observer for Silent {
+    fn step_started(&mut self, _: usize, _: &[String], _: usize, _: usize, _: usize) {}
+    fn iteration(&mut self, _: usize, _: Option<f64>) {}
+    fn validated(&mut self, _: usize, _: f64, _: bool) {}
+    fn step_finished(&mut self, _: &StepMetrics, _: bool) {}
+}
+
 /// Result of a run.
 #[derive(Debug, Serialize)]
 pub struct RunSummary {
@@ -55,10 +67,12 @@ pub struct RunSummary {
 }
 
 /// Where a run takes place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Place<'a> {
-    /// Folder of checkpoints, states and log.
+    /// Folder of checkpoints, states and log; the same for all processes that train together.
     pub dir: &'a Path,
+    /// This process among them.
+    pub ranks: &'a Ranks,
     /// Device to compute on; another one may go on with the run.
     pub device: Device,
     /// Set from outside to end the run after the running iteration.
@@ -70,6 +84,9 @@ struct Run<'a> {
     config: &'a Config,
     plan: Plan,
     dir: &'a Path,
+    ranks: &'a Ranks,
+    /// Positions of every batch that this process trains on.
+    own: Range<usize>,
     device: Device,
     stop: &'a AtomicBool,
 }
@@ -93,23 +110,19 @@ impl Run<'_> {
 /// [`Error::Stopped`] once `stop` is set and the state is saved.
 pub fn run(config: &Config, place: Place<'_>, observer: &mut dyn Observer) -> Result<RunSummary> {
     let started = std::time::Instant::now();
-    let Place { dir, device, stop } = place;
+    let Place { dir, ranks, device, stop } = place;
+    let own = ranks.share(config.train.batch)?;
     let plan = Plan::new(config)?;
     networks::check_base(config, &plan)?;
-    if !dir.join("config.json").exists() {
-        if let (None, Some(file)) = (&config.train.base_checkpoint, &config.train.pretrained) {
-            Pretrained::open(file, &config.model)?;
-        }
-        let report = plan.check(&|_| {});
-        if !report.is_sound() {
-            return Err(Error::dataset(&config.data.root, &report));
-        }
+    let _lock = if ranks.is_first() { Some(prepare(config, &plan, dir)?) } else { None };
+    ranks.wait();
+    ranks.agree("configuration", || Ok(plan::resolved(config)?.to_string().into_bytes()))?;
+    ranks.agree("images", || Ok(format!("{:?} {:?}", plan.images, plan.val).into_bytes()))?;
+    let observer = if ranks.is_first() { observer } else { &mut Silent };
+    if ranks.is_first() {
+        tracing::info!("training on {}{}", device::name(device), ranks.others());
     }
-    let _lock = lock::Lock::take(dir)?;
-    claim_folder(config, dir)?;
-    state::tidy(dir);
-    tracing::info!("training on {}", device::name(device));
-    let run = Run { config, plan, dir, device, stop };
+    let run = Run { config, plan, dir, ranks, own, device, stop };
     let mut checkpoints: Vec<Checkpoint> = Vec::new();
     let mut steps = Vec::new();
     for step in 0..run.plan.steps.len() {
@@ -120,13 +133,32 @@ pub fn run(config: &Config, place: Place<'_>, observer: &mut dyn Observer) -> Re
                 (guarded(doing, || step_loop::train_step(&run, step, checkpoints.last(), observer))?, false)
             }
         };
-        state::clear(dir, step);
+        if ranks.is_first() {
+            state::clear(dir, step);
+        }
         let metrics = checkpoint.metrics()?;
         observer.step_finished(&metrics, found);
         steps.push(metrics);
         checkpoints.push(checkpoint);
     }
     Ok(RunSummary { checkpoints: checkpoints.into_iter().map(|c| c.dir).collect(), steps, seconds: started.elapsed().as_secs_f64() })
+}
+
+/// Makes sure that the run can start or go on in its folder, before any of it is written; a new run reads its whole data set once.
+fn prepare(config: &Config, plan: &Plan, dir: &Path) -> Result<lock::Lock> {
+    if !dir.join("config.json").exists() {
+        if let (None, Some(file)) = (&config.train.base_checkpoint, &config.train.pretrained) {
+            Pretrained::open(file, &config.model)?;
+        }
+        let report = plan.check(&|_| {});
+        if !report.is_sound() {
+            return Err(Error::dataset(&config.data.root, &report));
+        }
+    }
+    let lock = lock::Lock::take(dir)?;
+    claim_folder(config, dir)?;
+    state::tidy(dir);
+    Ok(lock)
 }
 
 /// Writes `config.json` into a new folder, or checks that the folder holds the same run.

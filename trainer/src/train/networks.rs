@@ -29,8 +29,10 @@ pub(super) fn networks(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) 
         let mut weights = initial_weights(&config.model, &groups, config.position_grid(), config.train.seed);
         if let Some(file) = &config.train.pretrained {
             let report = Pretrained::open(file, &config.model)?.load_into(&mut weights, config.position_grid())?;
-            tracing::info!("{}", report.summary());
-            files::write_json(&run.dir.join("pretrained.json"), &report)?;
+            if run.ranks.is_first() {
+                tracing::info!("{}", report.summary());
+                files::write_json(&run.dir.join("pretrained.json"), &report)?;
+            }
         }
         return Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old: None, closed_gates: false });
     }

@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use amis_artifacts::checkpoint::Checkpoint;
-use amis_artifacts::weights::Weights;
+use amis_artifacts::weights::{self, Weights};
 use amis_data::label_mapping;
 use amis_data::loader::{Loader, LoaderOptions};
 use tch::{Kind, Tensor};
@@ -26,7 +26,8 @@ struct StepLoop<'a> {
     run: &'a Run<'a>,
     step: usize,
     updater: Updater<'a>,
-    log: Log,
+    /// Rank 0 has it.
+    log: Option<Log>,
     best: Option<f64>,
     best_weights: Weights,
     /// Time spent on the step by earlier starts.
@@ -43,7 +44,8 @@ struct StepLoop<'a> {
 pub(super) fn train_step(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>, observer: &mut dyn Observer) -> Result<Checkpoint> {
     let mut this = StepLoop::new(run, step, parent)?;
     let done = this.resume()?;
-    this.log.write(&LogRecord::Started {
+    this.agree("starting weights", done)?;
+    this.write_log(&LogRecord::Started {
         step,
         iteration: done,
         tool_version: env!("CARGO_PKG_VERSION").into(),
@@ -55,7 +57,7 @@ pub(super) fn train_step(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>
     this.iterate(done, observer)?;
     let best = Segmenter::new(&run.config.model, &run.plan.groups(step), run.config.position_grid(), &this.best_weights, run.device, false)?;
     let checkpoint = finish::write(run, step, &best, parent)?;
-    this.log.write(&LogRecord::Finished { step, iteration: this.total, seconds: this.seconds() })?;
+    this.write_log(&LogRecord::Finished { step, iteration: this.total, seconds: this.seconds() })?;
     Ok(checkpoint)
 }
 
@@ -66,7 +68,7 @@ impl<'a> StepLoop<'a> {
             run,
             step,
             updater: Updater::new(run, step, total, networks(run, step, parent)?),
-            log: Log::open(run, step)?,
+            log: run.ranks.is_first().then(|| Log::open(run, step)).transpose()?,
             best: None,
             best_weights: Weights::new(),
             seconds_before: 0.0,
@@ -85,6 +87,16 @@ impl<'a> StepLoop<'a> {
         self.updater.optimizer.restore(state.updates, state.scaler, &state.optimizer, &self.updater.networks.new.params)?;
         (self.best, self.best_weights, self.seconds_before) = (state.best_miou, state.best, state.seconds);
         Ok(state.iteration)
+    }
+
+    /// Makes sure that all ranks have the same weights.
+    fn agree(&self, what: &'static str, iteration: usize) -> Result<()> {
+        let own = || -> Result<Vec<u8>> { Ok([weights::to_bytes(&self.updater.networks.new.params.to_weights()?)?, iteration.to_le_bytes().into()].concat()) };
+        self.run.ranks.agree(what, own)
+    }
+
+    fn write_log(&mut self, record: &LogRecord) -> Result<()> {
+        self.log.as_mut().map_or(Ok(()), |log| log.write(record))
     }
 
     fn save(&self, iteration: usize) -> Result<()> {
@@ -115,12 +127,12 @@ impl<'a> StepLoop<'a> {
         while let Some(batch) = loader.next() {
             let batch = batch?;
             let iteration = batch.iteration;
-            images += batch.names.len();
+            images += self.run.config.train.batch;
             let micro_batch = self.updater.micro_batch();
             let update = self.updater.update(&batch)?;
             loader.give_back(batch);
             if self.updater.micro_batch() < micro_batch {
-                self.log.write(&LogRecord::Split { step: self.step, iteration, micro_batch: self.updater.micro_batch() })?;
+                self.write_log(&LogRecord::Split { step: self.step, iteration, micro_batch: self.updater.micro_batch() })?;
             }
             let mut total_loss = None;
             let finished = iteration + 1;
@@ -135,8 +147,8 @@ impl<'a> StepLoop<'a> {
             if validates {
                 self.validate(finished, observer)?;
             }
-            let stops = self.run.stop.load(Ordering::Relaxed);
-            if validates || stops || saved.elapsed() >= save_every {
+            let stops = self.run.ranks.any(self.run.stop.load(Ordering::Relaxed));
+            if self.run.ranks.is_first() && (validates || stops || saved.elapsed() >= save_every) {
                 self.save(finished)?;
                 saved = Instant::now();
             }
@@ -156,7 +168,7 @@ impl<'a> StepLoop<'a> {
             spec: config.crop_spec(),
             augment: Some(config.augment),
             batch: config.train.batch,
-            own: 0..config.train.batch,
+            own: self.run.own.clone(),
             seed: mix(config.train.seed, self.step, 0),
             first_iteration: done,
             end_iteration: Some(self.total),
@@ -169,9 +181,12 @@ impl<'a> StepLoop<'a> {
     fn log_losses(&mut self, iteration: usize, update: &Update, images_per_s: f64) -> Result<f64> {
         let Update { lr, losses, gradient_norm } = update;
         let scalars: Vec<Tensor> =
-            losses.terms.iter().map(|(_, value)| value).chain([gradient_norm]).chain(&losses.gate).map(|value| value.to_kind(Kind::Double)).collect();
-        let values = Vec::<f64>::try_from(Tensor::f_stack(&scalars, 0)?)?;
-        let (values, others) = values.split_at(losses.terms.len());
+            losses.terms.iter().map(|(_, value)| value).chain(&losses.gate).chain([gradient_norm]).map(|value| value.to_kind(Kind::Double)).collect();
+        let mut values = Vec::<f64>::try_from(Tensor::f_stack(&scalars, 0)?)?;
+        // The gradients are those of all ranks already.
+        let gradient_norm = values.pop().filter(|norm| norm.is_finite());
+        self.run.ranks.sum_numbers(&mut values);
+        let (values, gate) = values.split_at(losses.terms.len());
         let mut terms = BTreeMap::new();
         for (&(term, _), &value) in losses.terms.iter().zip(values) {
             if !value.is_finite() {
@@ -180,14 +195,14 @@ impl<'a> StepLoop<'a> {
             terms.insert(term.to_owned(), value);
         }
         let total = terms.values().sum();
-        self.log.write(&LogRecord::Losses {
+        self.write_log(&LogRecord::Losses {
             step: self.step,
             iteration,
             lr: *lr,
             terms,
-            gradient_norm: others.first().copied().filter(|norm| norm.is_finite()),
+            gradient_norm,
             loss_scale: self.updater.optimizer.scaler().map(|scaler| scaler.scale),
-            gate: others.get(1).copied(),
+            gate: gate.first().copied(),
             images_per_s,
         })?;
         Ok(total)
@@ -195,6 +210,7 @@ impl<'a> StepLoop<'a> {
 
     /// Keeps the weights with the best mean IoU over the step's own classes (AMIS.md section 4).
     fn validate(&mut self, iteration: usize, observer: &mut dyn Observer) -> Result<()> {
+        self.agree("weights", iteration)?;
         let matrix = finish::validate(self.run, self.step, &self.updater.networks.new)?;
         let groups = &self.updater.networks.new.groups;
         let own = if self.step == 0 { 1..groups.classes() } else { groups.old_classes()..groups.classes() };
@@ -205,7 +221,7 @@ impl<'a> StepLoop<'a> {
             self.best_weights = self.updater.networks.new.params.to_weights()?;
         }
         let iou = (0..groups.classes()).map(|c| matrix.iou(c)).collect();
-        self.log.write(&LogRecord::Validation { step: self.step, iteration, own_miou, iou, best })?;
+        self.write_log(&LogRecord::Validation { step: self.step, iteration, own_miou, iou, best })?;
         observer.validated(iteration / self.per_epoch, own_miou, best);
         Ok(())
     }

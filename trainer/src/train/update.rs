@@ -24,14 +24,14 @@ pub(super) struct Updater<'a> {
     total: usize,
     pub(super) networks: Networks,
     pub(super) optimizer: Optimizer,
-    /// Micro-batches that a batch is cut into.
+    /// Micro-batches that this process's share of a batch is cut into.
     parts: usize,
 }
 
 /// What an update leaves to be logged; on the device, because reading makes the host wait.
 pub(super) struct Update {
     pub(super) lr: f64,
-    /// Loss terms of the whole batch.
+    /// Loss terms of this process's share of the batch; those of all processes add up to the terms of the batch.
     pub(super) losses: Losses,
     /// Length of all gradients together.
     pub(super) gradient_norm: Tensor,
@@ -65,11 +65,12 @@ impl<'a> Updater<'a> {
             match guarded(doing, || self.gradients(batch, seed, &mut totals)) {
                 Err(Error::OutOfMemory { doing, reason }) if config.train.batch_auto && self.parts < images => {
                     self.parts = (2 * self.parts).min(images);
-                    tracing::warn!("out of memory while {doing} ({reason}); a batch is cut into {} parts from now on", self.parts);
+                    tracing::warn!("out of memory while {doing} ({reason}); its images are taken in {} parts from now on", self.parts);
                 }
                 losses => break losses?,
             }
         };
+        guarded(|| "adding up the gradients of all processes".into(), || self.run.ranks.sum_gradients(&self.networks.new.params))?;
         let lr = learning_rate(schedule.schedule, config.phase(self.step).lr, schedule.warmup, batch.iteration, self.total);
         let factor = |name: &str| if self.networks.closed_gates && name == GAMMA { GATE_LR } else { 1.0 };
         let doing = || "updating the weights".into();
@@ -77,9 +78,10 @@ impl<'a> Updater<'a> {
         Ok(Update { lr, losses, gradient_norm })
     }
 
-    /// Leaves the gradients of the batch in the network, times the optimizer's loss scale. `totals` are those of an earlier try that ran out of memory.
+    /// Leaves the gradients of this process's share of the batch in the network, times the optimizer's loss scale. `totals` are those of an earlier try that
+    /// ran out of memory.
     fn gradients(&mut self, batch: &Batch, seed: u64, totals: &mut Option<Totals>) -> Result<Losses> {
-        let (config, Networks { new, old, .. }) = (self.run.config, &mut self.networks);
+        let (config, own, Networks { new, old, .. }) = (self.run.config, &self.run.own, &mut self.networks);
         let (images, labels) = to_tensors(batch, config.image.crop_px, config.image.crop_px, self.run.device)?;
         let (count, parts) = (batch.names.len(), self.parts);
         let micro_batches: Vec<_> = (0..parts)
@@ -92,12 +94,19 @@ impl<'a> Updater<'a> {
                 (positions, images, targets)
             })
             .collect();
-        let totals = totals.get_or_insert_with(|| Totals::sum(micro_batches.iter().map(|(_, _, targets)| &targets.totals)));
+        let totals = match totals {
+            Some(totals) => totals,
+            None => {
+                let sum = Totals::sum(micro_batches.iter().map(|(_, _, targets)| &targets.totals));
+                self.run.ranks.sum_tensor(&sum.0)?;
+                totals.insert(sum)
+            }
+        };
         new.params.zero_grad();
         let mut sum = Losses::default();
         for (positions, images, targets) in micro_batches {
-            let share = positions.len() as f64 / count as f64;
-            let mut uniform = draws(seed, positions);
+            let share = positions.len() as f64 / config.train.batch as f64;
+            let mut uniform = draws(seed, own.start + positions.start..own.start + positions.end);
             let losses = losses(new, &images, &targets, totals, &config.method, Mode::Train(&mut uniform));
             self.optimizer.scaled(losses.total()).f_backward()?;
             add(&mut sum, &losses, share);
@@ -107,7 +116,7 @@ impl<'a> Updater<'a> {
 
     /// Images in the largest micro-batch of a batch.
     pub(super) fn micro_batch(&self) -> usize {
-        self.run.config.train.batch.div_ceil(self.parts)
+        self.run.own.len().div_ceil(self.parts)
     }
 }
 

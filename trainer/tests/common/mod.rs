@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use amis_data::synth::{self, SynthOptions};
 use amis_trainer::config::Config;
+use amis_trainer::distributed::Ranks;
 use amis_trainer::train;
 use tch::{Kind, Tensor};
 
@@ -52,7 +53,7 @@ pub fn run_small(config: &Config, out: &Path) -> amis_trainer::Result<train::Run
         fn step_finished(&mut self, _: &amis_artifacts::metrics::StepMetrics, _: bool) {}
     }
     let stop = std::sync::atomic::AtomicBool::new(false);
-    train::run(config, train::Place { dir: out, device: tch::Device::Cpu, stop: &stop }, &mut Silent)
+    train::run(config, train::Place { dir: out, ranks: &Ranks::alone(), device: tch::Device::Cpu, stop: &stop }, &mut Silent)
 }
 
 /// A file of reference numbers, as tensors by name.
