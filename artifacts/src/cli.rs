@@ -1,5 +1,7 @@
 //! What all binaries share: how an error is shown and which exit code it gives.
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use miette::Diagnostic;
@@ -38,7 +40,7 @@ pub fn finish<T: serde::Serialize, E: Diagnostic>(result: Result<T, E>, json: bo
     match result {
         Ok(value) => {
             if json {
-                println!("{}", serde_json::to_string_pretty(&value).unwrap_or_else(|e| format!("{{\"error\": \"{e}\"}}")));
+                print_line(serde_json::to_string_pretty(&value).unwrap_or_else(|e| format!("{{\"error\": \"{e}\"}}")));
             }
             ExitCode::SUCCESS
         }
@@ -50,11 +52,16 @@ pub fn finish<T: serde::Serialize, E: Diagnostic>(result: Result<T, E>, json: bo
                     "message": error.to_string(),
                     "help": error.help().map(|h| h.to_string()),
                 }});
-                println!("{object:#}");
+                print_line(format_args!("{object:#}"));
             }
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// A line on stdout. Whoever reads it may have gone (`| head`): the work is done all the same.
+pub fn print_line(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 #[cfg(test)]

@@ -1,7 +1,4 @@
-//! Ranges for INT8: observers on an FP32 graph, histograms of what they see, methods that choose a range, and the images to look at.
+//! Ranges for INT8: histograms of what a tensor holds, and the methods that choose a range on them.
 
-mod error;
 pub mod histogram;
 pub mod threshold;
-
-pub use error::{Error, Result};

@@ -12,7 +12,7 @@ use std::fmt::Display;
 use std::io::stderr;
 use std::process::ExitCode;
 
-use amis_artifacts::cli::finish;
+use amis_artifacts::cli::{finish, print_line};
 use amis_export::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
@@ -64,7 +64,7 @@ pub(crate) fn run() -> ExitCode {
 /// Shows a result as text or JSON, an error on stderr.
 fn end<T: Serialize + Display>(result: Result<T>, json: bool) -> ExitCode {
     if let (Ok(value), false) = (&result, json) {
-        println!("{value}");
+        print_line(value);
     }
     finish(result, json)
 }

@@ -12,7 +12,7 @@ use amis_trainer::train::{self, LogRecord, Observer, Place};
 use amis_trainer::{Error, Result};
 use tch::Device;
 
-use common::{SMALL, demo_config, small_data as data};
+use common::{small_config as config, small_data as data};
 
 mod common;
 
@@ -32,12 +32,6 @@ impl Observer for StopAfter<'_> {
     }
     fn validated(&mut self, _: usize, _: f64, _: bool) {}
     fn step_finished(&mut self, _: &StepMetrics, _: bool) {}
-}
-
-fn config(data: &Path, more: &[&str]) -> Config {
-    let root = format!("data.root={}", data.display());
-    let all = [root.as_str()].iter().chain(&SMALL).chain(more).map(|s| s.to_string()).collect::<Vec<_>>();
-    Config::load(&demo_config(), &all).unwrap()
 }
 
 fn run(config: &Config, out: &Path, stop_after: Option<usize>) -> Result<train::RunSummary> {
@@ -260,4 +254,15 @@ fn a_folder_with_another_run_is_left_alone() {
     run(&config(&root, &[]), &out, Some(1)).unwrap_err();
     let other = run(&config(&root, &["train.seed=9"]), &out, None).unwrap_err();
     assert!(other.to_string().contains("train.seed is 1 there and 9 now"), "{other}");
+}
+
+#[test]
+fn offline_is_one_step_with_the_classes_and_images_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&data(folder.path()), &["task.offline=true"]);
+    assert_eq!(config.task.steps.len(), 1);
+    let plan = train::Plan::new(&config).unwrap();
+    let images: std::collections::BTreeSet<&String> = plan.images[0].iter().collect();
+    assert_eq!((plan.images.len(), plan.images[0].len(), images.len()), (1, 8 + 3 + 5, 8 + 3 + 5));
+    assert_eq!(plan.groups(0).0, [1, 6]);
 }

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use amis_artifacts::cli::print_line;
 use amis_artifacts::files;
 use amis_trainer::Result;
 use amis_trainer::compare::Comparison;
@@ -49,7 +50,7 @@ impl Compare {
             }
         }
         if !json {
-            println!("{}", comparison.table());
+            print_line(comparison.table());
         }
         Ok(comparison)
     }

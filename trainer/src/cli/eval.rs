@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use amis_artifacts::cli::print_line;
 use amis_artifacts::metrics::{ConfusionMatrix, FutureClasses, MeanIou, StepMetrics};
 use amis_data::loader::Batch;
 use amis_trainer::eval::{Choices, Evaluation, overlay};
@@ -57,9 +58,12 @@ impl Eval {
         bar.finish_and_clear();
         let metrics = metrics?;
         if !json {
-            println!("{}\n\n{}", class_table(&metrics), mean_table(&metrics));
+            print_line(format_args!("{}\n\n{}", class_table(&metrics), mean_table(&metrics)));
             if self.confusion {
-                println!("\nPercent of the pixels of a true class (row) that were taken for each class (column):\n\n{}", confusion_table(&metrics));
+                print_line(format_args!(
+                    "\nPercent of the pixels of a true class (row) that were taken for each class (column):\n\n{}",
+                    confusion_table(&metrics)
+                ));
             }
         }
         Ok(metrics)

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use amis_artifacts::cli::{exit_code, finish};
+use amis_artifacts::cli::{exit_code, finish, print_line};
 use amis_trainer::config::Config;
 use amis_trainer::distributed::Ranks;
 use amis_trainer::train::{self, Figure, Place, RunSummary};
@@ -134,9 +134,9 @@ fn print_table(seeds: &[SeedSummary], figures: &[Figure]) {
     let width = figures.iter().map(|row| row.name.chars().count()).max().unwrap_or_default().max("IoU in %".len());
     let cell = |value: Option<f64>| format!("{:>10}", value.map_or("-".to_owned(), |v| format!("{:.1}", 100.0 * v)));
     let heads = ["mean".to_owned(), "std".to_owned()].into_iter().chain(seeds.iter().map(|s| format!("seed {}", s.seed)));
-    println!("{:width$}{}", "IoU in %", heads.map(|head| format!("{head:>10}")).collect::<String>());
+    print_line(format_args!("{:width$}{}", "IoU in %", heads.map(|head| format!("{head:>10}")).collect::<String>()));
     for row in figures {
         let cells: String = [row.spread.mean, row.spread.std].into_iter().chain(row.values.iter().copied()).map(cell).collect();
-        println!("{:width$}{cells}", row.name);
+        print_line(format_args!("{:width$}{cells}", row.name));
     }
 }

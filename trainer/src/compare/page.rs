@@ -1,40 +1,29 @@
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::table::spread;
 use super::{Comparison, Group, Outcome, StepMeans, plot};
 use crate::report::chart::{COLORS, Chart, Scale, Series};
 use crate::report::curves::figure;
+use crate::report::document::document;
 use crate::report::figures::percent;
 
-/// The comparison as a page of its own: no script, no other file, no network.
+/// The comparison as a page of its own.
 pub(super) fn render(comparison: &Comparison) -> Markup {
     let orders: Vec<&[Group]> = comparison.groups.chunk_by(|a, b| a.order == b.order).collect();
     let names = orders.iter().map(|groups| groups[0].order.as_str()).collect::<Vec<_>>().join(", ");
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "Runs side by side: " (names) }
-                style { (PreEscaped(include_str!("../report/style.css"))) }
+    let body = html! {
+        header {
+            h1 { "Runs side by side" }
+            p.lead { "Order " (names) ": " (comparison.runs.len()) " runs in " (comparison.groups.len()) " groups." }
+            p.quiet {
+                "IoU in percent, mean ± standard deviation over the seeds. Old classes are those of the base step and new ones those of later steps, "
+                "both without background; all is with it. Retention is old after the last step divided by old after the base step."
             }
-            body {
-                header {
-                    h1 { "Runs side by side" }
-                    p.lead { "Order " (names) ": " (comparison.runs.len()) " runs in " (comparison.groups.len()) " groups." }
-                    p.quiet {
-                        "IoU in percent, mean ± standard deviation over the seeds. Old classes are those of the base step and new ones those of later steps, "
-                        "both without background; all is with it. Retention is old after the last step divided by old after the base step."
-                    }
-                    @for skipped in &comparison.skipped { p.notice { "Left out: " (skipped.run) ", " (skipped.reason) "." } }
-                }
-                main { @for groups in orders { (order(groups, &comparison.runs)) } }
-                footer { "Written by amis-train " (env!("CARGO_PKG_VERSION")) "." }
-            }
+            @for skipped in &comparison.skipped { p.notice { "Left out: " (skipped.run) ", " (skipped.reason) "." } }
         }
-    }
+        main { @for groups in orders { (order(groups, &comparison.runs)) } }
+    };
+    document(&format!("Runs side by side: {names}"), &body)
 }
 
 fn order(groups: &[Group], runs: &[Outcome]) -> Markup {

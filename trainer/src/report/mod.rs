@@ -3,6 +3,7 @@
 pub(crate) mod chart;
 mod confusion;
 pub(crate) mod curves;
+pub(crate) mod document;
 mod examples;
 mod extremes;
 pub(crate) mod figures;

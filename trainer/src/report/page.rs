@@ -1,6 +1,7 @@
 use amis_data::label_mapping::FutureClasses;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
+use super::document::document;
 use super::examples::Examples;
 use super::extremes::Extremes;
 use super::run::RunData;
@@ -9,27 +10,15 @@ use super::{confusion, curves, figures, forgetting, iou_table, provenance};
 /// The whole page; the first run is the one it is about.
 pub(super) fn render(runs: &[RunData], examples: &Examples, extremes: &Extremes) -> Markup {
     let main = &runs[0];
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (main.config.task.name) ", " (main.name) }
-                style { (PreEscaped(include_str!("style.css"))) }
-            }
-            body {
-                (header(runs))
-                main {
-                    @if let Some(last) = main.last() { (results(runs, examples, extremes, last.metrics.step)) }
-                    section { h2 { "Training" } (curves::by_step(runs)) }
-                    section { h2 { "Where it comes from" } (provenance::configuration(runs)) (provenance::lineage(runs)) }
-                }
-                footer { "Written by amis-train " (env!("CARGO_PKG_VERSION")) "." }
-            }
+    let body = html! {
+        (header(runs))
+        main {
+            @if let Some(last) = main.last() { (results(runs, examples, extremes, last.metrics.step)) }
+            section { h2 { "Training" } (curves::by_step(runs)) }
+            section { h2 { "Where it comes from" } (provenance::configuration(runs)) (provenance::lineage(runs)) }
         }
-    }
+    };
+    document(&format!("{}, {}", main.config.task.name, main.name), &body)
 }
 
 /// What the finished steps gave; `last` is the last of them.

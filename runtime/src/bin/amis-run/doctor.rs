@@ -1,3 +1,4 @@
+use amis_artifacts::cli::print_line;
 use amis_runtime::Result;
 use amis_runtime::backend::onnxruntime::{self, Library};
 use serde::Serialize;
@@ -32,10 +33,10 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let report = Report { version: env!("CARGO_PKG_VERSION"), onnxruntime: onnxruntime::library()?, processors };
     if !args.json {
-        println!("amis-run      {}", report.version);
-        println!("ONNX Runtime  {}", report.onnxruntime.path.display());
-        println!("              {}", report.onnxruntime.build);
-        println!("processors    {}", report.processors);
+        print_line(format_args!("amis-run      {}", report.version));
+        print_line(format_args!("ONNX Runtime  {}", report.onnxruntime.path.display()));
+        print_line(format_args!("              {}", report.onnxruntime.build));
+        print_line(format_args!("processors    {}", report.processors));
     }
     Ok(report)
 }

@@ -1,3 +1,4 @@
+use amis_artifacts::cli::print_line;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -111,16 +112,16 @@ fn progress_bar() -> ProgressBar {
 /// The result for people.
 pub(crate) fn print(summary: &Summary) {
     let model = &summary.model;
-    println!("{} v{} {}, {} classes", model.name, model.version, model.precision, model.classes.len());
-    println!(
+    print_line(format_args!("{} v{} {}, {} classes", model.name, model.version, model.precision, model.classes.len()));
+    print_line(format_args!(
         "{} frames in {:.1} s: {:.1} fps, {} dropped, longest gap {:.0} ms",
         summary.frames, summary.seconds, summary.fps, summary.dropped, summary.max_gap_ms
-    );
-    println!("{:<12}{:>9}{:>9}{:>9}{:>9}", "station, ms", "p50", "p95", "p99", "max");
+    ));
+    print_line(format_args!("{:<12}{:>9}{:>9}{:>9}{:>9}", "station, ms", "p50", "p95", "p99", "max"));
     for name in STAGES {
         if let Some(p) = summary.stages.get(name) {
-            println!("{name:<12}{:>9.2}{:>9.2}{:>9.2}{:>9.2}", p.p50_ms, p.p95_ms, p.p99_ms, p.max_ms);
+            print_line(format_args!("{name:<12}{:>9.2}{:>9.2}{:>9.2}{:>9.2}", p.p50_ms, p.p95_ms, p.p99_ms, p.max_ms));
         }
     }
-    println!("largest resident memory {:.0} MiB", summary.rss_mib);
+    print_line(format_args!("largest resident memory {:.0} MiB", summary.rss_mib));
 }
