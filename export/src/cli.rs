@@ -41,6 +41,7 @@ enum Command {
     Lint(lint::Args),
     Verify(verify::Args),
     Engine(engine::Args),
+    BuildEngine(engine::BuilderArgs),
     Bundle(bundle::Args),
     Inspect(inspect::Args),
 }
@@ -56,6 +57,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Lint(args) => end(args.run(), cli.json),
         Command::Verify(args) => end(args.run(), cli.json),
         Command::Engine(args) => end(args.run(), cli.json),
+        Command::BuildEngine(args) => finish(args.run(), false),
         Command::Bundle(args) => end(args.run(), cli.json),
         Command::Inspect(args) => end(args.run(), cli.json),
     }

@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use amis_artifacts::engine::{self, BuiltFor, EngineHeader, EngineKey};
-use amis_artifacts::{files, onnx};
-use amis_tensorrt::{BuildOptions, Flavor, Gpu, Library};
+use amis_artifacts::files;
+use amis_artifacts::onnx::{self, ModelProto};
+use amis_tensorrt::{BuildOptions, Flavor, Gpu, Lowering, Progress, child};
 use serde::Serialize;
 
 use crate::Result;
+use crate::passes::{BUILDER_KEY, Builder};
+
+/// Largest timing cache in bytes; that of a network has a few million.
+const MAX_TIMING_CACHE_BYTES: u64 = 1 << 30;
 
 /// What a build gave.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,43 +33,121 @@ pub struct EngineReport {
     pub header: EngineHeader,
 }
 
-/// Parses a graph with TensorRT's ONNX parser, builds an engine and writes it to `out`, atomically.
+/// What to build of what.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The graph.
+    pub onnx: &'a Path,
+    /// With which TensorRT.
+    pub flavor: Flavor,
+    /// How. Limits of memory, and what a graph for TensorRT 8 may be lowered to, are filled in.
+    pub options: BuildOptions,
+    /// File with what earlier builds on this GPU learned; read where it exists, and written.
+    pub timing_cache: Option<&'a Path>,
+    /// File to write.
+    pub out: &'a Path,
+}
+
+/// Parses a graph with TensorRT's ONNX parser and builds an engine, both in the process that `builder` starts (`amis-export
+/// build-engine`), and writes it, atomically.
 ///
 /// # Errors
 /// The file is no ONNX model, TensorRT or the GPU that it builds for is missing, TensorRT refuses the graph or an option, the build
-/// fails, or the disk.
-pub fn build(onnx_path: &Path, flavor: Flavor, options: &BuildOptions, out: &Path) -> Result<EngineReport> {
-    let bytes = files::read_limited(onnx_path, "an ONNX model", onnx::MAX_MODEL_BYTES)?;
+/// fails, its process is killed or crashes, or the disk.
+pub fn build(builder: &mut Command, request: &Request<'_>, on_progress: &mut dyn FnMut(Progress)) -> Result<EngineReport> {
+    let Request { onnx: path, flavor, out, .. } = *request;
+    let bytes = files::read_limited(path, "an ONNX model", onnx::MAX_MODEL_BYTES)?;
     // A damaged file is named here: TensorRT sees bytes and knows no path.
-    let model = onnx::parse(&bytes, onnx_path)?;
-    let library = Library::find(flavor)?;
+    let model = onnx::parse(&bytes, path)?;
+    let mut options = request.options.clone();
+    options.lowering = lowering(&model, path)?;
+    options.timing_cache = request.timing_cache.map(read_cache).transpose()?;
     let built_for = match flavor {
         Flavor::Rtx => BuiltFor::ComputeCapabilities(options.compute_capabilities.iter().map(ToString::to_string).collect()),
-        Flavor::Enterprise => BuiltFor::Gpu(this_gpu()?),
+        Flavor::Enterprise => {
+            let gpu = Gpu::first()?;
+            // The other half is for the graph's weights and the builder itself.
+            options.memory_bytes = options.memory_bytes.or(Some(gpu.free_bytes / 2));
+            BuiltFor::Gpu(engine::Gpu { name: gpu.name, compute_capability: gpu.compute_capability.to_string(), cores: gpu.cores })
+        }
     };
     let start = Instant::now();
-    let built = library.build(&bytes, options)?;
+    let built = child::build(builder, flavor, &bytes, &options, on_progress)?;
     let seconds = start.elapsed().as_secs_f64();
     let key = EngineKey {
-        tensorrt: library.version().to_string(),
+        tensorrt: built.version.to_string(),
         built_for,
-        precision: model.precision().to_owned(),
+        precision: precision(&model, options.lowering.as_ref()).to_owned(),
         graph_sha256: files::sha256(&bytes),
-        options: named(options),
+        options: named(&options),
     };
     let header = EngineHeader { key, layers: built.layer_count as u64, tool_version: env!("CARGO_PKG_VERSION").to_owned() };
     engine::write(out, &header, &built.plan)?;
+    if let (Some(path), Some(cache)) = (request.timing_cache, &built.timing_cache) {
+        files::write_atomic(path, cache)?;
+    }
     Ok(EngineReport { out: out.into(), plan_bytes: built.plan.len() as u64, sha256: files::sha256_file(out)?, seconds, header })
 }
 
-/// The first GPU of this machine, as an engine's key has it.
-fn this_gpu() -> Result<engine::Gpu> {
-    let gpu = Gpu::first()?;
-    Ok(engine::Gpu { name: gpu.name, compute_capability: gpu.compute_capability.to_string(), cores: gpu.cores })
+/// What a graph for a weakly typed builder says of itself.
+fn lowering(model: &ModelProto, path: &Path) -> Result<Option<Lowering>> {
+    let Some(entry) = model.metadata_props.iter().find(|entry| entry.key() == BUILDER_KEY) else { return Ok(None) };
+    let wrong = |e: serde_json::Error| amis_artifacts::Error::Malformed { what: "ONNX model", path: path.into(), reason: format!("its {BUILDER_KEY}: {e}") };
+    let Builder { flags, float_nodes } = serde_json::from_str(entry.value()).map_err(wrong)?;
+    let has = |name: &str| flags.iter().any(|flag| flag == name);
+    Ok(Some(Lowering { fp16: has("fp16"), int8: has("int8"), obey: has("obey_precision_constraints"), float_nodes }))
 }
 
-/// The options that were asked for and change the engine, by name. The compute capabilities have a field of their own.
+/// The engine's precision: that of the graph, or of what a float32 graph may be lowered to.
+fn precision(model: &ModelProto, lowering: Option<&Lowering>) -> &'static str {
+    match lowering {
+        Some(lowering) if lowering.fp16 && !lowering.int8 => "fp16",
+        _ => model.precision(),
+    }
+}
+
+/// A timing cache, empty where there is none yet.
+fn read_cache(path: &Path) -> Result<Vec<u8>> {
+    if path.exists() { Ok(files::read_limited(path, "a timing cache", MAX_TIMING_CACHE_BYTES)?) } else { Ok(vec![]) }
+}
+
+/// The options that were asked for and change the engine, by name. The compute capabilities have a field of their own, and
+/// limits for what was free at the time do not change what the engine needs.
 fn named(options: &BuildOptions) -> BTreeMap<String, String> {
-    let entries = [("workspace_bytes", options.workspace_bytes.map(|n| n.to_string()))];
+    let entries = [
+        ("workspace_bytes", options.workspace_bytes.map(|n| n.to_string())),
+        ("max_batch", options.max_batch.map(|n| n.to_string())),
+        ("dla_core", options.dla_core.map(|n| n.to_string())),
+    ];
     entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use amis_artifacts::onnx::StringStringEntryProto;
+
+    fn with_builder(text: &str) -> ModelProto {
+        let entry = StringStringEntryProto { key: Some(BUILDER_KEY.into()), value: Some(text.into()) };
+        ModelProto { metadata_props: vec![entry], ..ModelProto::default() }
+    }
+
+    #[test]
+    fn a_graph_for_tensorrt_8_says_what_it_may_be_lowered_to() {
+        let flags = ["fp16", "obey_precision_constraints"].map(str::to_owned).to_vec();
+        let text = serde_json::to_string(&Builder { flags, float_nodes: vec!["softmax".into()] }).unwrap();
+        let model = with_builder(&text);
+        let found = lowering(&model, Path::new("x")).unwrap().unwrap();
+        assert_eq!(found, Lowering { fp16: true, int8: false, obey: true, float_nodes: vec!["softmax".into()] });
+        assert_eq!((precision(&model, Some(&found)), precision(&model, None)), ("fp16", "fp32"));
+        assert_eq!(lowering(&ModelProto::default(), Path::new("x")).unwrap(), None);
+        assert!(lowering(&with_builder("fp16"), Path::new("x.onnx")).unwrap_err().to_string().contains("amis.builder"));
+    }
+
+    #[test]
+    fn only_options_that_were_asked_for_are_part_of_the_key() {
+        let options = BuildOptions { memory_bytes: Some(5), dla_core: Some(1), ..BuildOptions::default() };
+        assert_eq!(named(&options), BTreeMap::from([("dla_core".to_owned(), "1".to_owned())]));
+    }
 }

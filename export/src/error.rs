@@ -21,6 +21,13 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     TensorRt(#[from] amis_tensorrt::Error),
+    /// The process that builds engines does not start, or was not asked by this program.
+    #[error("the builder of engines cannot work")]
+    #[diagnostic(code(amis::environment::builder), help("`amis-export engine` starts it; its command is not for people"))]
+    Builder {
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// A weight of the checkpoint is missing or not as the manifest says.
     #[error("weight {name} {reason}")]
     #[diagnostic(

@@ -4,34 +4,51 @@
 mod common;
 
 use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use amis_artifacts::model_spec::{Groups, ModelSpec};
-use amis_artifacts::onnx;
-use amis_export::engine;
+use amis_artifacts::onnx::{self, ModelProto};
+use amis_artifacts::weights::Weights;
 use amis_export::graph::{self, Output};
 use amis_export::inspect::inspect;
-use amis_tensorrt::{BuildOptions, Flavor};
-use common::{manifest, random_weights};
+use common::{build_rtx, manifest, random_weights};
+use rustix::process::{Pid, Signal, kill_process};
+
+fn rtx_present() -> bool {
+    let present = std::env::var_os("AMIS_TENSORRT_RTX_LIB").is_some();
+    if !present {
+        // Not `eprintln!`, which the test harness swallows when a test passes.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: TensorRT-RTX libraries not there (set AMIS_TENSORRT_RTX_LIB)");
+    }
+    present
+}
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_amis-export"))
+}
+
+/// Not square, and another grid than the stored one.
+fn vit_tiny(output: Output, depth: u32) -> (ModelProto, Weights) {
+    let model = ModelSpec { patch_px: 16, dim: 192, depth, heads: 3, decoder_depth: 2, decoder_heads: 3, gab: true };
+    let manifest = manifest(model, Groups(vec![1, 15, 5]), [384, 512], [14, 14]);
+    let weights = random_weights(&manifest, 1);
+    (graph::segmenter(&manifest, &weights, "", output).unwrap(), weights)
+}
 
 #[test]
 fn a_vit_tiny_segmenter_becomes_an_engine() {
-    if std::env::var_os("AMIS_TENSORRT_RTX_LIB").is_none() {
-        // Not `eprintln!`, which the test harness swallows when a test passes.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: TensorRT-RTX libraries not there (set AMIS_TENSORRT_RTX_LIB)");
+    if !rtx_present() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let (path, out) = (dir.path().join("model.onnx"), dir.path().join("model.engine"));
     // The upsampling is the same behind one block and behind twelve.
     for (output, depth) in [(Output::Masks, 12), (Output::Logits, 1)] {
-        let model = ModelSpec { patch_px: 16, dim: 192, depth, heads: 3, decoder_depth: 2, decoder_heads: 3, gab: true };
-        // Not square, and another grid than the stored one.
-        let manifest = manifest(model, Groups(vec![1, 15, 5]), [384, 512], [14, 14]);
-        let weights = random_weights(&manifest, 1);
-        let model = graph::segmenter(&manifest, &weights, "", output).unwrap();
+        let (model, weights) = vit_tiny(output, depth);
         onnx::write(&path, &model).unwrap();
-        let options = BuildOptions { compute_capabilities: vec!["8.6".parse().unwrap()], ..BuildOptions::default() };
-        let report = engine::build(&path, Flavor::Rtx, &options, &out).unwrap();
+        let report = build_rtx(&path, &out).unwrap();
         let (header, plan) = amis_artifacts::engine::read(&out).unwrap();
         assert_eq!((&header, plan.len() as u64), (&report.header, report.plan_bytes));
         assert_eq!(header.key.graph_sha256, amis_artifacts::files::sha256_file(&path).unwrap());
@@ -43,4 +60,86 @@ fn a_vit_tiny_segmenter_becomes_an_engine() {
         assert!(report.plan_bytes as usize > parameter_bytes / 4, "{} bytes of plan hold {parameter_bytes} bytes of weights", report.plan_bytes);
         let _ = writeln!(std::io::stderr(), "{output:?}: {} layers, {} bytes, {:.1} s", header.layers, report.plan_bytes, report.seconds);
     }
+}
+
+/// `amis-export engine` in `dir`, and the process that builds for it, once TensorRT is loaded there.
+fn start_building(dir: &Path) -> (Child, u32) {
+    let (model, _) = vit_tiny(Output::Masks, 12);
+    onnx::write(&dir.join("model.onnx"), &model).unwrap();
+    let arguments = ["engine", "--onnx", "model.onnx", "--compute-capability", "8.6", "--out", "model.engine"];
+    let parent = program().args(arguments).current_dir(dir).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        assert!(Instant::now() < deadline, "no builder has begun");
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", parent.id())).unwrap();
+        let builder = children.split_whitespace().next().map(|id| id.parse::<u32>().unwrap());
+        let is_building = |id: &u32| std::fs::read_to_string(format!("/proc/{id}/maps")).is_ok_and(|maps| maps.contains("libtensorrt_onnxparser_rtx"));
+        if let Some(id) = builder.filter(is_building) {
+            return (parent, id);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_builder_that_is_killed_or_crashes_is_told_and_leaves_nothing() {
+    if !rtx_present() {
+        return;
+    }
+    for (signal, code, words) in [(Signal::KILL, 4, "was ended by SIGKILL"), (Signal::SEGV, 1, "crashed with SIGSEGV")] {
+        let dir = tempfile::tempdir().unwrap();
+        let (parent, builder) = start_building(dir.path());
+        assert_eq!(std::fs::read_to_string(format!("/proc/{builder}/oom_score_adj")).unwrap().trim(), "1000");
+        kill_process(Pid::from_raw(builder.cast_signed()).unwrap(), signal).unwrap();
+        let output = parent.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(words) && text.contains("nothing was written"), "{text}");
+        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["model.onnx"]);
+    }
+}
+
+#[test]
+fn a_builder_ends_with_the_program_that_started_it() {
+    if !rtx_present() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (mut parent, builder) = start_building(dir.path());
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // Its entry may stay as a zombie until whoever adopted it asks; a zombie maps nothing.
+    while std::fs::read_to_string(format!("/proc/{builder}/maps")).is_ok_and(|maps| !maps.is_empty()) {
+        assert!(Instant::now() < deadline, "the builder goes on without anybody");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!dir.path().join("model.engine").exists());
+}
+
+#[test]
+fn what_goes_wrong_in_the_builder_has_its_own_code_and_words() {
+    if !rtx_present() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (mut model, _) = vit_tiny(Output::Masks, 1);
+    let graph = model.graph.as_mut().unwrap();
+    let node = graph.node.iter_mut().find(|node| node.op_type() == "Softmax").unwrap();
+    node.op_type = Some("Flourish".into());
+    let name = node.name().to_owned();
+    let path = dir.path().join("odd.onnx");
+    onnx::write(&path, &model).unwrap();
+    let run = |more: &[&str]| {
+        let output = program().args(["engine", "--onnx", "odd.onnx", "--out", "odd.engine"]).args(more).current_dir(dir.path()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, text) = run(&[]);
+    assert!(code == Some(3) && text.contains(&name) && text.contains("Flourish"), "{text}");
+    let (code, text) = run(&["--dla-core", "0"]);
+    assert!(code == Some(2) && text.contains("DLA core 0"), "{text}");
+    let (code, text) = run(&["--timing-cache", "cache"]);
+    assert!(code == Some(2) && text.contains("TensorRT-RTX keeps no timing cache") && !dir.path().join("cache").exists(), "{text}");
+    assert!(!dir.path().join("odd.engine").exists());
 }

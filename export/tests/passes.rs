@@ -10,15 +10,15 @@ use std::path::Path;
 use amis_artifacts::model_spec::{Groups, ModelSpec};
 use amis_artifacts::onnx::{self, AttributeProto, DataType, ModelProto, NodeProto, TensorProto, ValueInfoProto, linears};
 use amis_artifacts::weights::Weights;
+use amis_export::Error;
 use amis_export::graph::{self, Output};
 use amis_export::passes::lint::{self, Expected};
 use amis_export::passes::target::Target;
 use amis_export::passes::{BUILDER_KEY, Builder, Job, Precision, prepare};
-use amis_export::{Error, engine};
 use amis_runtime::backend::Backend;
 use amis_runtime::backend::onnxruntime::{OnnxRuntime, Options};
-use amis_tensorrt::{BuildOptions, Flavor};
-use common::{golden_checkpoint, golden_manifest, golden_tensors, manifest, random_weights};
+
+use common::{build_rtx, golden_checkpoint, golden_manifest, golden_tensors, manifest, random_weights};
 
 /// Largest magnitude of some tensors on the golden inputs: the graph with their maxima as its only output.
 fn amax(model: &ModelProto, inputs: &[f32], dir: &Path) -> BTreeMap<String, f32> {
@@ -238,11 +238,10 @@ fn tensorrt_builds_fp16_and_int8_engines() {
     let image: Vec<f32> = (0..3 * 96 * 128).map(|i| ((i * 7919 % 1000) as f32 / 250.0) - 2.0).collect();
     let ranges = amax(&model, &image, dir.path());
     let (path, out) = (dir.path().join("model.onnx"), dir.path().join("model.engine"));
-    let options = BuildOptions { compute_capabilities: vec!["8.6".parse().unwrap()], workspace_bytes: None };
     let mut bytes = BTreeMap::new();
     for precision in [Precision::Fp32, Precision::Fp16, Precision::Int8] {
         onnx::write(&path, &prepared(&model, "rtx", precision, &ranges)).unwrap();
-        let report = engine::build(&path, Flavor::Rtx, &options, &out).unwrap();
+        let report = build_rtx(&path, &out).unwrap();
         let _ = writeln!(std::io::stderr(), "{precision}: graph {}, plan {} bytes", std::fs::metadata(&path).unwrap().len(), report.plan_bytes);
         bytes.insert(precision.name(), [std::fs::metadata(&path).unwrap().len(), report.plan_bytes]);
     }

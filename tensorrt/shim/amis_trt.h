@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define AMIS_TRT_ABI 1
+#define AMIS_TRT_ABI 2
 #define AMIS_TRT_EXPORT __attribute__((visibility("default")))
 
 #ifdef __cplusplus
@@ -59,9 +59,17 @@ typedef struct amis_trt_sink {
     /* Why the function fails. Called at most once, before it returns a status other than AMIS_TRT_OK. */
     void (*fail)(void* user, char const* text);
     void (*parser_error)(void* user, amis_trt_parser_error const* error);
+    /* `step` of `steps` of a phase of the build is done; 0 when it begins, `steps` when it ends. `parent` is the phase
+     * that it is part of, or empty. Called from any thread, one at a time; by TensorRT 10 and later. */
+    void (*progress)(void* user, char const* phase, char const* parent, int32_t step, int32_t steps);
+    /* The timing cache after the build, valid during the call, where the request had one. Called before `built`. */
+    void (*timing_cache)(void* user, void const* cache, size_t cache_bytes);
     /* The finished plan, valid during the call, and the number of layers of the network that the parser made. */
     void (*built)(void* user, void const* plan, size_t plan_bytes, int32_t layers);
 } amis_trt_sink;
+
+/* What a weakly typed network may be lowered to; its graph does not say it. */
+enum amis_trt_flag { AMIS_TRT_FP16 = 1, AMIS_TRT_INT8 = 2, AMIS_TRT_OBEY_PRECISION = 4 };
 
 typedef struct amis_trt_build_request {
     void const* model; /* a serialized onnx.ModelProto */
@@ -69,7 +77,16 @@ typedef struct amis_trt_build_request {
     /* Ten times the compute capability (86 for 8.6); none: TensorRT's own choice. For TensorRT-RTX only. */
     int32_t const* capabilities;
     size_t capability_count;
-    uint64_t workspace_bytes; /* limit of the scratch memory; 0: TensorRT's own default */
+    uint64_t workspace_bytes; /* limit of the scratch memory of a layer; 0: as memory_bytes */
+    uint64_t memory_bytes;    /* limit of what the builder takes to try layers; 0: TensorRT's own default */
+    /* Inputs whose first size is dynamic take batches from 1 to max_batch, and this one best. 0: no size is dynamic. */
+    int32_t max_batch;
+    int32_t dla_core; /* the layers that it can run go to this DLA core, the others to the GPU; -1: all to the GPU */
+    uint32_t flags;   /* enum amis_trt_flag; for weakly typed networks only */
+    char const* const* float_nodes; /* nodes whose layers stay float32; for weakly typed networks only */
+    size_t float_node_count;
+    void const* timing_cache; /* of an earlier build; NULL: none is kept; no bytes: a new one is begun */
+    size_t timing_cache_bytes;
 } amis_trt_build_request;
 
 /* An opened TensorRT with its ONNX parser. */

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use miette::Diagnostic;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{ComputeCapability, Flavor, LogLine, ParserError, Places, Severity, Version};
 
-/// Why TensorRT could not be opened or did not build.
-#[derive(Debug, Error, Diagnostic)]
+/// Why TensorRT could not be opened or did not build. It travels from the process that builds to the one that asked.
+#[derive(Debug, Error, Diagnostic, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Error {
     /// Nothing to open: the shim was never compiled, or lies elsewhere.
@@ -139,6 +140,19 @@ pub enum Error {
         known: Vec<ComputeCapability>,
     },
 
+    /// This TensorRT, or the graph, does not take an option of the build.
+    #[error("{version}: {reason}")]
+    #[diagnostic(
+        code(amis::usage::build_option),
+        help("leave the option out, or export the graph for this TensorRT; `amis-export engine --help` lists the options")
+    )]
+    Option {
+        /// The opened TensorRT.
+        version: Version,
+        /// Which option, and why not.
+        reason: String,
+    },
+
     /// The ONNX parser refused the model.
     #[error("the ONNX parser of {version} refuses the model:{}", lines(errors))]
     #[diagnostic(
@@ -166,6 +180,44 @@ pub enum Error {
         /// Everything it said, verbose lines left out.
         log: Vec<LogLine>,
     },
+
+    /// The process that builds was ended from outside.
+    #[error("the process that builds the engine was ended by {signal}{}", by_kernel(*oom_kills))]
+    #[diagnostic(
+        code(amis::environment::builder_killed),
+        help("when memory runs out the kernel ends the builder first: close other programs, add swap, or limit it with --workspace-mib; nothing was written")
+    )]
+    BuilderKilled {
+        /// Name of the signal.
+        signal: String,
+        /// Processes that the kernel ended meanwhile because memory ran out.
+        oom_kills: u64,
+    },
+
+    /// The process that builds crashed.
+    #[error("the process that builds the engine crashed with {signal}")]
+    #[diagnostic(
+        code(amis::tensorrt::builder_crashed),
+        help("the fault is in TensorRT or its driver, and its last words stand above; RUST_LOG=tensorrt=trace shows how far it came; nothing was written")
+    )]
+    BuilderCrashed {
+        /// Name of the signal.
+        signal: String,
+    },
+
+    /// The process that builds did not start, or ended without an answer.
+    #[error("{} does not build an engine: {reason}", program.display())]
+    #[diagnostic(code(amis::environment::builder_lost), help("the program starts itself to build; it must not be moved or replaced meanwhile"))]
+    BuilderLost {
+        /// The program that was started.
+        program: PathBuf,
+        /// What came instead of an answer.
+        reason: String,
+    },
+}
+
+fn by_kernel(oom_kills: u64) -> String {
+    if oom_kills == 0 { String::new() } else { format!("; meanwhile the kernel ended {oom_kills} processes because memory ran out") }
 }
 
 fn list(capabilities: &[ComputeCapability]) -> String {

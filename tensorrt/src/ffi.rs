@@ -2,21 +2,22 @@
 #![allow(unsafe_code)]
 
 use std::error::Error as _;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
-use crate::{BuildOptions, ComputeCapability, Engine, Error, Flavor, LogLine, ParserError, Severity, Version};
+use crate::{BuildOptions, ComputeCapability, Error, Flavor, LogLine, ParserError, Progress, Severity, Version};
 
 /// `AMIS_TRT_ABI`.
-const ABI: u32 = 1;
+const ABI: u32 = 2;
 
 /// `enum amis_trt_status`, without the success; several that no caller tells apart are `Other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     Load,
     Version,
+    Option,
     Model,
     Other,
 }
@@ -26,6 +27,7 @@ impl Status {
         match raw {
             2 => Self::Load,
             4 => Self::Version,
+            5 => Self::Option,
             6 => Self::Model,
             _ => Self::Other,
         }
@@ -76,6 +78,8 @@ struct RawSink {
     log: unsafe extern "C" fn(*mut c_void, i32, *const c_char),
     fail: unsafe extern "C" fn(*mut c_void, *const c_char),
     parser_error: unsafe extern "C" fn(*mut c_void, *const RawParserError),
+    progress: unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, i32, i32),
+    timing_cache: unsafe extern "C" fn(*mut c_void, *const c_void, usize),
     built: unsafe extern "C" fn(*mut c_void, *const c_void, usize, i32),
 }
 
@@ -86,6 +90,14 @@ struct RawRequest {
     capabilities: *const i32,
     capability_count: usize,
     workspace_bytes: u64,
+    memory_bytes: u64,
+    max_batch: i32,
+    dla_core: i32,
+    flags: u32,
+    float_nodes: *const *const c_char,
+    float_node_count: usize,
+    timing_cache: *const c_void,
+    timing_cache_bytes: usize,
 }
 
 /// `amis_trt_library`, known to the shim only.
@@ -146,11 +158,11 @@ impl Shim {
 
     /// Opens TensorRT and its ONNX parser.
     pub(crate) fn open(self, tensorrt: &CStr, parser: &CStr) -> Result<Opened, Failure> {
-        let record = Mutex::default();
+        let record = Recorder::default();
         let mut library = std::ptr::null_mut();
         // SAFETY: both texts end with zero, the sink is complete, and all live during the call.
         let status = unsafe { (self.open)(tensorrt.as_ptr(), parser.as_ptr(), &sink(&record), &raw mut library) };
-        let record = record.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let record = record.into_record();
         match NonNull::new(library) {
             Some(library) if status == 0 => Ok(Opened { shim: self, library }),
             _ => Err(record.into_failure(status)),
@@ -197,24 +209,45 @@ impl Opened {
         raw.iter().map(|sm| ComputeCapability::from_sm(sm.unsigned_abs())).collect()
     }
 
-    pub(crate) fn build(&self, onnx: &[u8], options: &BuildOptions) -> Result<Engine, Failure> {
+    pub(crate) fn build(&self, onnx: &[u8], options: &BuildOptions, on_progress: &(dyn Fn(Progress) + Sync)) -> Result<Built, Failure> {
         let capabilities: Vec<i32> = options.compute_capabilities.iter().map(|capability| capability.sm().cast_signed()).collect();
+        let lowering = options.lowering.clone().unwrap_or_default();
+        // A name with a zero in it is no node's: ONNX texts become C texts in the parser.
+        let float_nodes: Vec<CString> = lowering.float_nodes.iter().filter_map(|name| CString::new(name.as_str()).ok()).collect();
+        let float_nodes: Vec<*const c_char> = float_nodes.iter().map(|name| name.as_ptr()).collect();
+        let timing_cache = options.timing_cache.as_deref();
         let request = RawRequest {
             model: onnx.as_ptr().cast(),
             model_bytes: onnx.len(),
             capabilities: capabilities.as_ptr(),
             capability_count: capabilities.len(),
             workspace_bytes: options.workspace_bytes.unwrap_or(0),
+            memory_bytes: options.memory_bytes.unwrap_or(0),
+            max_batch: options.max_batch.map_or(0, i32::from),
+            dla_core: options.dla_core.map_or(-1, i32::from),
+            flags: u32::from(lowering.fp16) | u32::from(lowering.int8) << 1 | u32::from(lowering.obey) << 2,
+            float_nodes: float_nodes.as_ptr(),
+            float_node_count: float_nodes.len(),
+            timing_cache: timing_cache.map_or(std::ptr::null(), |bytes| bytes.as_ptr().cast()),
+            timing_cache_bytes: timing_cache.map_or(0, <[u8]>::len),
         };
-        let record = Mutex::default();
+        let record = Recorder { on_progress: Some(on_progress), ..Recorder::default() };
         // SAFETY: `library` is open, and the request with what it points to and the complete sink live during the call.
         let status = unsafe { (self.shim.build)(self.library.as_ptr(), &raw const request, &sink(&record)) };
-        let mut record = record.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut record = record.into_record();
         match record.built.take() {
-            Some((plan, layer_count)) if status == 0 => Ok(Engine { plan, layer_count, log: record.log }),
+            Some((plan, layer_count)) if status == 0 => Ok(Built { plan, layer_count, timing_cache: record.timing_cache, log: record.log }),
             _ => Err(record.into_failure(status)),
         }
     }
+}
+
+/// What a build gave.
+pub(crate) struct Built {
+    pub(crate) plan: Vec<u8>,
+    pub(crate) layer_count: usize,
+    pub(crate) timing_cache: Option<Vec<u8>>,
+    pub(crate) log: Vec<LogLine>,
 }
 
 /// What the shim says during one call.
@@ -223,6 +256,7 @@ struct Record {
     log: Vec<LogLine>,
     parser_errors: Vec<ParserError>,
     reason: String,
+    timing_cache: Option<Vec<u8>>,
     built: Option<(Vec<u8>, usize)>,
 }
 
@@ -233,16 +267,39 @@ impl Record {
     }
 }
 
-fn sink(record: &Mutex<Record>) -> RawSink {
-    RawSink { user: std::ptr::from_ref(record).cast_mut().cast(), log, fail, parser_error, built }
+/// Takes what the shim says, from any thread.
+#[derive(Default)]
+struct Recorder<'a> {
+    record: Mutex<Record>,
+    on_progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+}
+
+impl Recorder<'_> {
+    fn into_record(self) -> Record {
+        self.record.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sink(record: &Recorder<'_>) -> RawSink {
+    RawSink { user: std::ptr::from_ref(record).cast_mut().cast(), log, fail, parser_error, progress, timing_cache, built }
 }
 
 /// # Safety
 /// `user` is that of [`sink`], within the call that got the sink.
 unsafe fn with_record(user: *mut c_void, change: impl FnOnce(&mut Record)) {
     // SAFETY: so promised above; the record is only ever reached through its lock.
-    let record = unsafe { &*user.cast::<Mutex<Record>>() };
-    change(&mut record.lock().unwrap_or_else(PoisonError::into_inner));
+    let recorder = unsafe { &*user.cast::<Recorder<'_>>() };
+    change(&mut recorder.record.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+/// # Safety
+/// `data` is null, or points to `len` bytes that are valid during the call.
+unsafe fn to_bytes(data: *const c_void, len: usize) -> Vec<u8> {
+    if data.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: so promised above.
+    unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) }.to_vec()
 }
 
 /// # Safety
@@ -286,12 +343,21 @@ unsafe extern "C" fn parser_error(user: *mut c_void, error: *const RawParserErro
     unsafe { with_record(user, |record| record.parser_errors.push(error)) };
 }
 
+unsafe extern "C" fn progress(user: *mut c_void, phase: *const c_char, parent: *const c_char, step: i32, steps: i32) {
+    // SAFETY: the shim hands back our `user`, whose callback may be called from any thread.
+    let Some(on_progress) = (unsafe { &*user.cast::<Recorder<'_>>() }).on_progress else { return };
+    // SAFETY: the shim gives texts that end with zero.
+    let (phase, parent) = unsafe { (to_text(phase), to_text(parent)) };
+    let parent = Some(parent).filter(|parent| !parent.is_empty());
+    on_progress(Progress { phase, parent, step: step.unsigned_abs(), steps: steps.unsigned_abs() });
+}
+
+unsafe extern "C" fn timing_cache(user: *mut c_void, cache: *const c_void, cache_bytes: usize) {
+    // SAFETY: the shim hands back our `user` and the cache's bytes, valid during the call.
+    unsafe { with_record(user, |record| record.timing_cache = Some(to_bytes(cache, cache_bytes))) };
+}
+
 unsafe extern "C" fn built(user: *mut c_void, plan: *const c_void, plan_bytes: usize, layers: i32) {
-    if plan.is_null() {
-        return;
-    }
-    // SAFETY: the shim gives the plan's bytes, valid during the call.
-    let plan = unsafe { std::slice::from_raw_parts(plan.cast::<u8>(), plan_bytes) };
-    // SAFETY: the shim hands back our `user`.
-    unsafe { with_record(user, |record| record.built = Some((plan.to_vec(), usize::try_from(layers).unwrap_or(0)))) };
+    // SAFETY: the shim hands back our `user` and the plan's bytes, valid during the call.
+    unsafe { with_record(user, |record| record.built = Some((to_bytes(plan, plan_bytes), usize::try_from(layers).unwrap_or(0)))) };
 }

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Which TensorRT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Flavor {
     /// TensorRT proper, as JetPack and data centre systems bring it: builds for the GPU of the machine it runs on.
     Enterprise,
@@ -46,7 +48,7 @@ impl fmt::Display for Flavor {
 }
 
 /// A product and its version; displays as `TensorRT-RTX 1.7.1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Version {
     /// Which TensorRT.
     pub flavor: Flavor,

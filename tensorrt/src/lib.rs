@@ -26,13 +26,14 @@
 //! let library = Library::find(Flavor::Rtx)?;
 //! println!("{} builds for {:?}", library.version(), library.compute_capabilities());
 //! let options = BuildOptions { compute_capabilities: vec!["8.6".parse()?, "8.9".parse()?], ..BuildOptions::default() };
-//! let engine = library.build(&std::fs::read("model.onnx")?, &options)?;
+//! let engine = library.build(&std::fs::read("model.onnx")?, &options, &|progress| println!("{progress:?}"))?;
 //! std::fs::write("model.plan", &engine.plan)?;
 //! # Ok(())
 //! # }
 //! ```
 
 mod capability;
+pub mod child;
 mod engine;
 mod error;
 mod ffi;
@@ -43,7 +44,7 @@ mod log;
 mod search;
 
 pub use capability::ComputeCapability;
-pub use engine::{BuildOptions, Engine};
+pub use engine::{BuildOptions, Engine, Lowering, Progress};
 pub use error::Error;
 pub use flavor::{Flavor, Version};
 pub use gpu::Gpu;

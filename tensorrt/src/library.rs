@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::ffi::{self, Failure, Status};
-use crate::{BuildOptions, ComputeCapability, Engine, Error, Flavor, Locations, Places, Version};
+use crate::{BuildOptions, ComputeCapability, Engine, Error, Flavor, Locations, Places, Progress, Version};
 
 /// TensorRT with its ONNX parser, opened through the shim. Builds wait for each other; all else may run in parallel.
 #[derive(Debug)]
@@ -51,18 +51,21 @@ impl Library {
 
     /// Parses a serialized ONNX model and builds an engine of it.
     ///
-    /// Takes seconds to minutes and all the memory it likes; one build at a time in a process. TensorRT's log goes to
-    /// `tracing` (target `tensorrt`) as well as into the result.
+    /// Takes seconds to minutes and all the memory it likes; one build at a time in a process, which had better be one of
+    /// its own ([`child`](crate::child)). `on_progress` is called from TensorRT's threads. TensorRT's log goes to `tracing`
+    /// (target `tensorrt`) as well as into the result.
     ///
     /// # Errors
-    /// A compute capability that this TensorRT does not know, a model that its parser refuses (names the nodes), or a
-    /// build that it gives up.
-    pub fn build(&self, onnx: &[u8], options: &BuildOptions) -> Result<Engine, Error> {
+    /// A compute capability or another option that this TensorRT does not take, a model that its parser refuses (names
+    /// the nodes), or a build that it gives up.
+    pub fn build(&self, onnx: &[u8], options: &BuildOptions, on_progress: &(dyn Fn(Progress) + Sync)) -> Result<Engine, Error> {
         let known = self.compute_capabilities();
         if let Some(&asked) = options.compute_capabilities.iter().find(|asked| !known.contains(asked)) {
             return Err(Error::CapabilityUnknown { asked, version: self.version, known });
         }
-        self.opened.build(onnx, options).map_err(|failure| build_error(self.version, failure))
+        let built = self.opened.build(onnx, options, on_progress).map_err(|failure| build_error(self.version, failure))?;
+        let ffi::Built { plan, layer_count, timing_cache, log } = built;
+        Ok(Engine { version: self.version, plan, layer_count, timing_cache, log })
     }
 }
 
@@ -94,6 +97,7 @@ fn open_error(flavor: Flavor, failure: Failure, by_loader: bool) -> Error {
 fn build_error(version: Version, failure: Failure) -> Error {
     match failure.status {
         Status::Model => Error::Model { version, errors: failure.parser_errors },
+        Status::Option => Error::Option { version, reason: failure.reason },
         _ => Error::Build { version, reason: failure.reason, log: failure.log },
     }
 }

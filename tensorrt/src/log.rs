@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// How serious TensorRT takes a line of its log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Severity {
     /// TensorRT itself is broken.
     InternalError,
@@ -31,7 +33,7 @@ impl Severity {
 }
 
 /// One line of TensorRT's log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// How serious it is.
     pub severity: Severity,
@@ -53,7 +55,7 @@ impl LogLine {
 }
 
 /// One refusal of the ONNX parser.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParserError {
     /// `nvonnxparser::ErrorCode`: 3 unreadable model, 5 invalid graph, 6 invalid node, 8 to 13 unsupported node.
     pub code: u32,

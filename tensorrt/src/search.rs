@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Flavor};
 
 /// Environment variable that names the shim's file.
@@ -68,7 +70,7 @@ fn default_shims(flavor: Flavor, places: &mut Places) -> Vec<PathBuf> {
 }
 
 /// Places that were looked at in vain; displays as one indented line a place.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Places(Vec<String>);
 
 impl Places {

@@ -129,7 +129,7 @@ fn a_shim_of_another_interface_version_is_refused() {
     let path = folder.path().join("libold.so");
     compile("unsigned amis_trt_abi(void) { return 999; }", &path);
     let error = open_shim(&path);
-    assert!(matches!(error, Error::ShimAbi { found: 999, expected: 1, .. }), "{error:?}");
+    assert!(matches!(error, Error::ShimAbi { found: 999, expected: 2, .. }), "{error:?}");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn the_shim_of_the_other_product_is_refused() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("libother.so");
     let functions = [
-        "unsigned amis_trt_abi(void) { return 1; }",
+        "unsigned amis_trt_abi(void) { return 2; }",
         "void amis_trt_headers(int* out) { out[0] = 0; out[1] = 10; out[2] = 3; out[3] = 0; }",
         "void amis_trt_capabilities(void) {}",
         "void amis_trt_open(void) {}",

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
+use std::process::Command;
 
 use amis_artifacts::checkpoint::{self, Checkpoint, CheckpointManifest, FORMAT_VERSION};
 use amis_artifacts::classes::ClassList;
@@ -9,6 +10,8 @@ use amis_artifacts::image_spec::{Fit, ImageSpec};
 use amis_artifacts::metrics::{ConfusionMatrix, StepMetrics};
 use amis_artifacts::model_spec::{Groups, ModelSpec};
 use amis_artifacts::weights::{self, HostTensor, Weights};
+use amis_export::engine::{self, EngineReport, Request};
+use amis_tensorrt::{BuildOptions, Flavor};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
@@ -107,4 +110,11 @@ pub(crate) fn random_weights(manifest: &CheckpointManifest, seed: u64) -> Weight
         add(format!("decoder.mask_norm.bias.{k}"), &[n as usize]);
     }
     weights
+}
+
+/// An engine of TensorRT-RTX for compute capability 8.6, built in the program's own builder process.
+pub(crate) fn build_rtx(onnx: &Path, out: &Path) -> amis_export::Result<EngineReport> {
+    let options = BuildOptions { compute_capabilities: vec!["8.6".parse().unwrap()], ..BuildOptions::default() };
+    let request = Request { onnx, flavor: Flavor::Rtx, options, timing_cache: None, out };
+    engine::build(Command::new(env!("CARGO_BIN_EXE_amis-export")).arg("build-engine"), &request, &mut |_| {})
 }

@@ -117,14 +117,19 @@ fn int8(name: &str, dims: &[i64], values: impl IntoIterator<Item = i8>) -> Tenso
     TensorProto { dims: dims.to_vec(), data_type: INT8, name: name.to_owned(), raw_data }
 }
 
-fn value(name: &str) -> ValueInfoProto {
-    let dim = [1, TOKENS, CHANNELS.into()].map(|dim_value| DimensionProto { dim_value }).to_vec();
+fn value(name: &str, batch: i64) -> ValueInfoProto {
+    let dim = [batch, TOKENS, CHANNELS.into()].map(|dim_value| DimensionProto { dim_value }).to_vec();
     let tensor_type = TensorTypeProto { elem_type: FLOAT, shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
 }
 
 /// A piece of a quantized transformer: LayerNorm, then a Linear with INT8 input and weights, then `activation`.
 pub(crate) fn linear_block(activation: &str) -> Vec<u8> {
+    linear_block_of_batch(activation, 1)
+}
+
+/// [`linear_block`] with another first size; -1 is dynamic.
+pub(crate) fn linear_block_of_batch(activation: &str, batch: i64) -> Vec<u8> {
     let channels = i64::from(CHANNELS);
     // Any pattern that covers -127..=127.
     let weights = (0..channels * channels).map(|index| i8::try_from(index * 37 % 255 - 127).unwrap());
@@ -147,8 +152,8 @@ pub(crate) fn linear_block(activation: &str) -> Vec<u8> {
             int8("weights8", &[channels, channels], weights),
             floats("bias", &[channels], (0..CHANNELS).map(|index| f32::from(index) * 0.1)),
         ],
-        input: vec![value("x")],
-        output: vec![value("y")],
+        input: vec![value("x", batch)],
+        output: vec![value("y", batch)],
     };
     // Opset 17 is the first with LayerNormalization; IR version 8 belongs to it.
     ModelProto { ir_version: 8, graph: Some(graph), opset_import: vec![OperatorSetIdProto { version: 17 }] }.encode_to_vec()
