@@ -96,7 +96,7 @@ fn squared_error(values: &[f32], counts: &[f32], amax: f32) -> f64 {
 
 /// Nearest integer of a value from 0 to 2^22, ties to even: the addition pushes the fraction out. Much faster than a call where the processor's
 /// own instruction may not be used.
-fn round(value: f32) -> f32 {
+pub(crate) fn round(value: f32) -> f32 {
     const PUSH: f32 = 8_388_608.0;
     (value + PUSH) - PUSH
 }

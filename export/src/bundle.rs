@@ -86,6 +86,15 @@ pub fn pack(checkpoint: &Checkpoint, graphs: &[GraphFile], name: &str, version: 
     Ok((path, manifest))
 }
 
+/// Checks that an ONNX file is of this checkpoint.
+///
+/// # Errors
+/// [`Error::Mismatch`], saying in what it differs; a file that is no graph.
+pub fn check(checkpoint: &Checkpoint, onnx: &Path) -> Result<()> {
+    let fits = fits(&onnx::read(onnx)?, checkpoint, &checkpoint.sha256()?);
+    fits.map_err(|reason| Error::Mismatch { path: onnx.into(), reason })
+}
+
 /// Whether the graph is of this checkpoint: input size, number of classes, and the hash that our graphs carry.
 fn fits(model: &ModelProto, checkpoint: &Checkpoint, checkpoint_sha256: &str) -> std::result::Result<(), String> {
     let graph = model.graph.as_ref().ok_or("it has no graph")?;

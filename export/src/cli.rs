@@ -1,11 +1,15 @@
 //! The command line: one file a subcommand, each with its arguments and what it prints.
 
 mod bundle;
+mod calibrate;
 mod engine;
+mod images;
 mod inspect;
 mod lint;
 mod onnx;
+mod progress;
 mod quantize;
+mod smooth;
 mod verify;
 
 use std::fmt::Display;
@@ -37,6 +41,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Onnx(onnx::Args),
+    Calibrate(calibrate::Args),
+    Smooth(smooth::Args),
     Quantize(quantize::Args),
     Lint(lint::Args),
     Verify(verify::Args),
@@ -53,6 +59,8 @@ pub(crate) fn run() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).init();
     match cli.command {
         Command::Onnx(args) => end(args.run(), cli.json),
+        Command::Calibrate(args) => end(args.run(), cli.json),
+        Command::Smooth(args) => end(args.run(), cli.json),
         Command::Quantize(args) => end(args.run(), cli.json),
         Command::Lint(args) => end(args.run(), cli.json),
         Command::Verify(args) => end(args.run(), cli.json),

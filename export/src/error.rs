@@ -13,6 +13,10 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Artifact(#[from] amis_artifacts::Error),
+    /// Ranges cannot be measured.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Calibration(#[from] amis_calib::Error),
     /// ONNX Runtime is missing, or a graph does not run.
     #[error(transparent)]
     #[diagnostic(transparent)]

@@ -105,7 +105,7 @@ fn failures_have_their_exit_codes() {
 
 #[test]
 fn help_has_an_example_for_every_command() {
-    for command in ["onnx", "quantize", "lint", "verify", "engine", "bundle", "inspect"] {
+    for command in ["onnx", "calibrate", "smooth", "quantize", "lint", "verify", "engine", "bundle", "inspect"] {
         let (code, out, _) = run(Path::new("."), &format!("{command} --help"));
         assert!(code == 0 && out.contains(&format!("\n  amis-export {command} ")), "{out}");
     }

@@ -22,6 +22,7 @@ pub mod lint;
 mod opset;
 mod prepare;
 mod qdq;
+pub mod smooth;
 pub mod target;
 
 pub use prepare::{BUILDER_KEY, Builder, Job, Precision, Prepared, TARGET_KEY, prepare};

@@ -1,6 +1,7 @@
 //! Checkpoints for the tests: the reference network with its golden numbers, and networks of random weights.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -9,8 +10,11 @@ use amis_artifacts::classes::ClassList;
 use amis_artifacts::image_spec::{Fit, ImageSpec};
 use amis_artifacts::metrics::{ConfusionMatrix, StepMetrics};
 use amis_artifacts::model_spec::{Groups, ModelSpec};
+use amis_artifacts::onnx::{self, AttributeProto, DataType, ModelProto, NodeProto, TensorProto, ValueInfoProto, linears};
 use amis_artifacts::weights::{self, HostTensor, Weights};
 use amis_export::engine::{self, EngineReport, Request};
+use amis_runtime::backend::Backend;
+use amis_runtime::backend::onnxruntime::{OnnxRuntime, Options};
 use amis_tensorrt::{BuildOptions, Flavor};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -117,4 +121,42 @@ pub(crate) fn build_rtx(onnx: &Path, out: &Path) -> amis_export::Result<EngineRe
     let options = BuildOptions { compute_capabilities: vec!["8.6".parse().unwrap()], ..BuildOptions::default() };
     let request = Request { onnx, flavor: Flavor::Rtx, options, timing_cache: None, out };
     engine::build(Command::new(env!("CARGO_BIN_EXE_amis-export")).arg("build-engine"), &request, &mut |_| {})
+}
+
+/// Largest magnitude of every tensor that goes into a Linear, over some network inputs: the graph with these maxima as its only output.
+pub(crate) fn amax(model: &ModelProto, inputs: &[f32], dir: &Path) -> BTreeMap<String, f32> {
+    let mut probe = model.clone();
+    let graph = probe.graph.as_mut().unwrap();
+    let mut tensors: Vec<String> = linears(graph).into_iter().map(|l| l.input).collect();
+    tensors.dedup();
+    let int = |name: &str, v: i64| AttributeProto { name: Some(name.into()), i: Some(v), r#type: Some(2), ..AttributeProto::default() };
+    let mut add = |op: &str, input: Vec<String>, output: &str, attribute: Vec<AttributeProto>| {
+        graph.node.push(NodeProto {
+            name: Some(output.into()),
+            op_type: Some(op.into()),
+            input,
+            output: vec![output.into()],
+            attribute,
+            ..NodeProto::default()
+        });
+    };
+    for (i, tensor) in tensors.iter().enumerate() {
+        add("Abs", vec![tensor.clone()], &format!("probe.{i}.abs"), vec![]);
+        add("ReduceMax", vec![format!("probe.{i}.abs")], &format!("probe.{i}"), vec![int("keepdims", 0)]);
+        add("Reshape", vec![format!("probe.{i}"), "probe.shape".into()], &format!("probe.{i}.cell"), vec![]);
+    }
+    add("Concat", (0..tensors.len()).map(|i| format!("probe.{i}.cell")).collect(), "probe", vec![int("axis", 1)]);
+    let raw = [1i64; 4].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let shape =
+        TensorProto { name: Some("probe.shape".into()), dims: vec![4], data_type: Some(DataType::Int64.into()), raw_data: Some(raw), ..Default::default() };
+    graph.initializer.push(shape);
+    graph.output = vec![ValueInfoProto::tensor("probe", DataType::Float, &[1, tensors.len() as i64, 1, 1])];
+    let path = dir.join("probe.onnx");
+    onnx::write(&path, &probe).unwrap();
+    let mut backend = OnnxRuntime::open(&path, &Options { threads: 1 }).unwrap();
+    let mut largest = vec![0f32; tensors.len()];
+    for input in inputs.chunks_exact(backend.input_shape().iter().product()) {
+        largest.iter_mut().zip(backend.infer(input).unwrap()).for_each(|(a, v)| *a = a.max(*v));
+    }
+    tensors.into_iter().zip(largest).collect()
 }

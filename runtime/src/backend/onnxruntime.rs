@@ -120,7 +120,10 @@ pub fn library() -> Result<Library> {
 }
 
 /// The process's environment: ONNX Runtime allows one, made at the first use.
-fn environment() -> Result<Environment> {
+///
+/// # Errors
+/// [`Error::OnnxRuntime`] when the library is missing, too old or something else.
+pub fn environment() -> Result<Environment> {
     static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
     let mut slot = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(environment) = &*slot {

@@ -5,7 +5,7 @@ mod synthetic;
 
 use std::time::Instant;
 
-pub use pictures::Pictures;
+pub use pictures::{Pictures, in_folder};
 pub use synthetic::Synthetic;
 
 use crate::Result;

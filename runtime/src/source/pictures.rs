@@ -35,15 +35,7 @@ impl Pictures {
         let dir = Path::new(uri.path()?);
         let list = uri.text("list").map(PathBuf::from);
         uri.finish("list")?;
-        let by_stem = by_stem(dir)?;
-        let paths: Vec<PathBuf> = match &list {
-            None => by_stem.into_values().collect(),
-            Some(list) => listed(list, dir, &by_stem)?,
-        };
-        if paths.is_empty() {
-            return Err(Error::Pictures { path: list.unwrap_or(dir.into()), reason: "no pictures".into() });
-        }
-        Ok(Self { paths, next: 0 })
+        Ok(Self { paths: in_folder(dir, list.as_deref())?, next: 0 })
     }
 }
 
@@ -63,6 +55,19 @@ impl Source for Pictures {
     fn frames(&self) -> Option<u64> {
         Some(self.paths.len() as u64)
     }
+}
+
+/// The pictures of a folder, sorted by name, or those that a list names (one a line, with or without ending), in its order.
+///
+/// # Errors
+/// There is none, two of the folder share a name, or the list is unreadable, names one that is not there, or one twice.
+pub fn in_folder(dir: &Path, list: Option<&Path>) -> Result<Vec<PathBuf>> {
+    let by_stem = by_stem(dir)?;
+    let paths: Vec<PathBuf> = match list {
+        None => by_stem.into_values().collect(),
+        Some(list) => listed(list, dir, &by_stem)?,
+    };
+    if paths.is_empty() { Err(Error::Pictures { path: list.unwrap_or(dir).into(), reason: "no pictures".into() }) } else { Ok(paths) }
 }
 
 /// The pictures of a folder by name without ending, sorted: results are named so, and two of one name would overwrite each other.
