@@ -3,10 +3,9 @@
 //! A realtime source never waits: what is not taken in time is replaced by the next frame and counted as dropped. Any other source waits, and
 //! every frame of it is shown.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use crate::model::Model;
 use crate::overlay::Overlay;
 use crate::sink::{self, Sink, View};
 use crate::source::{self, Frame, Source};
-use crate::stats::{FrameRate, STAGES, Summary, Times, peak_rss_mib};
+use crate::stats::{FrameRate, Monitor, Stage, Summary};
 use crate::{Error, Result};
 
 /// What to run.
@@ -58,6 +57,8 @@ pub struct Parts {
     pub model: Model,
     /// Where results go.
     pub sinks: Vec<Box<dyn Sink>>,
+    /// Gets the statistics.
+    pub monitor: Arc<Monitor>,
 }
 
 impl Parts {
@@ -69,9 +70,10 @@ impl Parts {
         refuse_own_folder(options)?;
         let source = source::open(&options.source)?;
         let model = Model::open(&options.bundle, &options.precision, options.threads)?;
+        let monitor = Arc::new(Monitor::new(model.info(), source.faults()));
         let run = sink::Run { classes: &model.manifest().classes, fps: source.fps(), realtime: source.realtime() };
         let sinks = options.sinks.iter().map(|name| sink::open(name, &run)).collect::<Result<_>>()?;
-        Ok(Self { source, model, sinks })
+        Ok(Self { source, model, sinks, monitor })
     }
 }
 
@@ -103,37 +105,30 @@ pub fn run(options: &RunOptions, stop: &AtomicBool, progress: impl FnMut(Progres
 /// # Errors
 /// As [`run`].
 pub fn run_parts(parts: Parts, options: &RunOptions, stop: &AtomicBool, progress: impl FnMut(Progress) + Send) -> Result<Summary> {
-    let Parts { mut source, mut model, sinks } = parts;
+    let Parts { mut source, mut model, sinks, monitor } = parts;
     let info = model.info();
     let wanted = options.frames.map(|n| n.saturating_add(options.warmup_frames));
-    let total = source.frames().map(|n| n.saturating_sub(options.warmup_frames));
-    let title = format!("{} v{}", info.name, info.version);
-    let overlay = Overlay::new(model.manifest().classes.clone(), &title, options.opacity);
-    let mut presenter = Presenter::new(overlay, sinks, options.warmup_frames, total.into_iter().chain(options.frames).min(), progress);
-    let road = Road { captured: Slot::new(), classified: Slot::new(), spare: Mutex::new(Vec::new()), realtime: source.realtime(), stop };
+    let total = source.frames().map(|n| n.saturating_sub(options.warmup_frames)).into_iter().chain(options.frames).min();
+    let overlay = Overlay::new(model.manifest().classes.clone(), &format!("{} v{}", info.name, info.version), options.opacity);
+    let mut presenter = Presenter { overlay, sinks, monitor: &monitor, total, progress, rate: FrameRate::default(), warmup: options.warmup_frames, shown: 0 };
+    let road = Road {
+        captured: Slot::new(),
+        classified: Slot::new(),
+        spare: Mutex::new(Vec::new()),
+        realtime: source.realtime(),
+        warmup: options.warmup_frames,
+        monitor: &monitor,
+        stop,
+    };
     let (captured, inferred, presented) = thread::scope(|scope| {
-        let capture = scope.spawn(|| road.capture(source.as_mut(), wanted, options.warmup_frames));
-        let infer = scope.spawn(|| road.infer(&mut model, options.warmup_frames));
+        let capture = scope.spawn(|| road.capture(source.as_mut(), wanted));
+        let infer = scope.spawn(|| road.infer(&mut model));
         let presented = road.present(&mut presenter, wanted);
         (joined(capture.join()), joined(infer.join()), presented)
     });
     let finished = presenter.finish();
-    let (captured, inferred) = (captured?, inferred?);
-    presented.and(finished)?;
-    let [preprocess, infer, class_map] = &inferred.times;
-    let times = [&captured.times, preprocess, infer, class_map, &presenter.overlay_times, &presenter.sink_times];
-    let stages: BTreeMap<_, _> = STAGES.into_iter().zip(times.map(Times::summary)).collect();
-    let seconds = presenter.seconds();
-    Ok(Summary {
-        frames: presenter.frames,
-        fps: if seconds > 0.0 { presenter.frames as f64 / seconds } else { 0.0 },
-        dropped: captured.dropped + inferred.dropped,
-        max_gap_ms: presenter.max_gap.as_secs_f64() * 1000.0,
-        seconds,
-        stages,
-        rss_mib: peak_rss_mib(),
-        model: info,
-    })
+    captured.and(inferred).and(presented).and(finished)?;
+    Ok(monitor.summary())
 }
 
 /// A frame on its way, with its class map. Its buffers go round.
@@ -153,24 +148,16 @@ struct Road<'a> {
     classified: Slot<Job>,
     spare: Mutex<Vec<Job>>,
     realtime: bool,
+    /// Frames of lower numbers are not counted.
+    warmup: u64,
+    monitor: &'a Monitor,
     stop: &'a AtomicBool,
 }
 
-struct Captured {
-    times: Times,
-    dropped: u64,
-}
-
-struct Inferred {
-    /// Preprocess, infer, class map.
-    times: [Times; 3],
-    dropped: u64,
-}
-
 impl Road<'_> {
-    fn capture(&self, source: &mut dyn Source, wanted: Option<u64>, warmup: u64) -> Result<Captured> {
+    fn capture(&self, source: &mut dyn Source, wanted: Option<u64>) -> Result<()> {
         let _close = self.captured.close_at_end();
-        let (mut times, mut dropped, mut next_index) = (Times::default(), 0, None);
+        let mut next_index = None;
         // A realtime source runs until enough frames are shown; here it is not known how many will be dropped.
         let limit = if self.realtime { None } else { wanted };
         for number in (0..).take_while(|n| limit.is_none_or(|limit| *n < limit)) {
@@ -182,40 +169,32 @@ impl Road<'_> {
             if !source.next(&mut job.frame)? {
                 break;
             }
-            let index = job.frame.index;
-            if number >= warmup {
-                times.add(start.elapsed());
-                dropped += next_index.map_or(0, |next| index.saturating_sub(next));
-            }
-            next_index = Some(index + 1);
+            self.count(number, Stage::Capture, start.elapsed());
+            self.drop_frames(number, next_index.map_or(0, |next| job.frame.index.saturating_sub(next)));
+            next_index = Some(job.frame.index + 1);
             (job.number, job.started) = (number, Some(start));
-            match self.hand_over(&self.captured, job) {
-                HandOver::Done => {}
-                HandOver::Dropped(number) => dropped += u64::from(number >= warmup),
-                HandOver::Closed => break,
+            if !self.hand_over(&self.captured, job) {
+                break;
             }
         }
-        Ok(Captured { times, dropped })
+        Ok(())
     }
 
-    fn infer(&self, model: &mut Model, warmup: u64) -> Result<Inferred> {
+    fn infer(&self, model: &mut Model) -> Result<()> {
         let (_in, _out) = (self.captured.close_at_end(), self.classified.close_at_end());
-        let (mut times, mut dropped) = ([Times::default(), Times::default(), Times::default()], 0);
         while let Some(mut job) = self.captured.take() {
             let took = model.predict(&job.frame, &mut job.map)?;
-            if job.number >= warmup {
-                times.iter_mut().zip([took.preprocess, took.infer, took.class_map]).for_each(|(times, took)| times.add(took));
+            for (stage, took) in [(Stage::Preprocess, took.preprocess), (Stage::Infer, took.infer), (Stage::ClassMap, took.class_map)] {
+                self.count(job.number, stage, took);
             }
-            match self.hand_over(&self.classified, job) {
-                HandOver::Done => {}
-                HandOver::Dropped(number) => dropped += u64::from(number >= warmup),
-                HandOver::Closed => break,
+            if !self.hand_over(&self.classified, job) {
+                break;
             }
         }
-        Ok(Inferred { times, dropped })
+        Ok(())
     }
 
-    fn present<P: FnMut(Progress)>(&self, presenter: &mut Presenter<P>, wanted: Option<u64>) -> Result<()> {
+    fn present<P: FnMut(Progress)>(&self, presenter: &mut Presenter<'_, P>, wanted: Option<u64>) -> Result<()> {
         let _close = (self.classified.close_at_end(), self.captured.close_at_end());
         for _ in (0..).take_while(|n| wanted.is_none_or(|wanted| *n < wanted)) {
             let Some(job) = self.classified.take() else { break };
@@ -225,18 +204,19 @@ impl Road<'_> {
         Ok(())
     }
 
-    fn hand_over(&self, slot: &Slot<Job>, job: Job) -> HandOver {
+    /// False once the other side has ended.
+    fn hand_over(&self, slot: &Slot<Job>, job: Job) -> bool {
         if !self.realtime {
-            return if slot.put(job) { HandOver::Done } else { HandOver::Closed };
+            return slot.put(job);
         }
         let number = job.number;
         match slot.replace(job) {
-            None => HandOver::Done,
-            Some(same) if same.number == number => HandOver::Closed,
+            None => true,
+            Some(same) if same.number == number => false,
             Some(older) => {
-                let number = older.number;
+                self.drop_frames(older.number, 1);
                 self.give_back(older);
-                HandOver::Dropped(number)
+                true
             }
         }
     }
@@ -244,42 +224,34 @@ impl Road<'_> {
     fn give_back(&self, job: Job) {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(job);
     }
-}
 
-/// What became of a hand-over.
-enum HandOver {
-    Done,
-    /// The older job with this number made room.
-    Dropped(u64),
-    /// The other side has ended.
-    Closed,
-}
-
-/// The last station: overlay, sinks, and the clock of the run.
-struct Presenter<P> {
-    overlay: Overlay,
-    sinks: Vec<Box<dyn Sink>>,
-    warmup: u64,
-    total: Option<u64>,
-    progress: P,
-    overlay_times: Times,
-    sink_times: Times,
-    rate: FrameRate,
-    shown: u64,
-    /// Shown after warm-up.
-    frames: u64,
-    started: Option<Instant>,
-    last: Option<Instant>,
-    max_gap: Duration,
-}
-
-impl<P: FnMut(Progress)> Presenter<P> {
-    fn new(overlay: Overlay, sinks: Vec<Box<dyn Sink>>, warmup: u64, total: Option<u64>, progress: P) -> Self {
-        let (overlay_times, sink_times, rate) = (Times::default(), Times::default(), FrameRate::default());
-        let (started, last, max_gap) = (None, None, Duration::ZERO);
-        Self { overlay, sinks, warmup, total, progress, overlay_times, sink_times, rate, shown: 0, frames: 0, started, last, max_gap }
+    fn count(&self, number: u64, stage: Stage, took: Duration) {
+        if number >= self.warmup {
+            self.monitor.station(stage, took);
+        }
     }
 
+    fn drop_frames(&self, number: u64, frames: u64) {
+        if number >= self.warmup && frames > 0 {
+            self.monitor.dropped(frames);
+        }
+    }
+}
+
+/// The last station: overlay and sinks.
+struct Presenter<'a, P> {
+    overlay: Overlay,
+    sinks: Vec<Box<dyn Sink>>,
+    monitor: &'a Monitor,
+    total: Option<u64>,
+    progress: P,
+    rate: FrameRate,
+    /// So many frames are shown before they count.
+    warmup: u64,
+    shown: u64,
+}
+
+impl<P: FnMut(Progress)> Presenter<'_, P> {
     fn show(&mut self, job: &Job) -> Result<()> {
         let start = Instant::now();
         let fps = self.rate.tick(start);
@@ -288,18 +260,11 @@ impl<P: FnMut(Progress)> Presenter<P> {
         let view = View { frame: &job.frame, map: &job.map, overlay };
         self.sinks.iter_mut().try_for_each(|sink| sink.show(&view))?;
         self.shown += 1;
-        if self.shown <= self.warmup {
-            return Ok(());
-        }
-        let now = Instant::now();
-        self.overlay_times.add(drawn - start);
-        self.sink_times.add(now - drawn);
-        self.frames += 1;
-        self.started = self.started.or(job.started);
-        if let Some(last) = self.last.replace(now) {
-            self.max_gap = self.max_gap.max(now - last);
-        }
-        (self.progress)(Progress { frames: self.frames, total: self.total, fps });
+        let Some(frames) = self.shown.checked_sub(self.warmup).filter(|&frames| frames > 0) else { return Ok(()) };
+        self.monitor.station(Stage::Overlay, drawn - start);
+        self.monitor.station(Stage::Sink, drawn.elapsed());
+        self.monitor.shown(job.started, job.frame.captured);
+        (self.progress)(Progress { frames, total: self.total, fps });
         Ok(())
     }
 
@@ -307,10 +272,6 @@ impl<P: FnMut(Progress)> Presenter<P> {
     fn finish(&mut self) -> Result<()> {
         let failures: Vec<Error> = self.sinks.iter_mut().filter_map(|sink| sink.finish().err()).collect();
         failures.into_iter().next().map_or(Ok(()), Err)
-    }
-
-    fn seconds(&self) -> f64 {
-        self.started.zip(self.last).map_or(0.0, |(started, last)| last.saturating_duration_since(started).as_secs_f64())
     }
 }
 

@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use amis_runtime::model::Model;
 use amis_runtime::pipeline::{self, Parts, RunOptions};
 use amis_runtime::sink::{Sink, View};
 use amis_runtime::source::{Frame, Source};
-use amis_runtime::stats::{STAGES, Summary};
+use amis_runtime::stats::{Monitor, STAGES, Summary};
 use amis_runtime::{Error, Result};
 use common::{color_bundle, onnxruntime_present, two_halves};
 
@@ -95,7 +96,9 @@ fn the_summary_tells_what_ran_and_warmup_is_left_out() {
     let json = serde_json::to_value(&summary).unwrap();
     for stage in STAGES {
         assert!(json["stages"][stage]["p99_ms"].as_f64().is_some_and(|ms| ms < 10_000.0), "{stage}: {json}");
+        assert_eq!((json["stages"][stage]["count"].as_u64(), json["minute"]["stages"][stage]["count"].as_u64()), (Some(20), Some(20)), "{stage}");
     }
+    assert!(summary.age.p50_ms > 0.0 && summary.minute.fps > 0.0 && summary.minute.gap.count == 19);
 }
 
 #[test]
@@ -158,7 +161,7 @@ impl Source for Camera {
 /// Remembers what it was shown, and fails from a frame on.
 #[derive(Default)]
 struct Witness {
-    log: std::sync::Arc<std::sync::Mutex<(Vec<u64>, bool)>>,
+    log: Arc<std::sync::Mutex<(Vec<u64>, bool)>>,
     fails_from: Option<u64>,
 }
 
@@ -186,7 +189,8 @@ fn manifest() -> BundleManifest {
 fn drive(camera: Camera, slow: Slow, witness: Witness, frames: Option<u64>, stop_after: u64) -> (Result<Summary>, Vec<u64>, bool) {
     let log = witness.log.clone();
     let model = Model::new(Path::new("x.amis"), manifest(), "fp32", Box::new(slow)).unwrap();
-    let parts = Parts { source: Box::new(camera), model, sinks: vec![Box::new(witness)] };
+    let monitor = Arc::new(Monitor::new(model.info(), camera.faults()));
+    let parts = Parts { source: Box::new(camera), model, sinks: vec![Box::new(witness)], monitor };
     let options = RunOptions { frames, ..options(Path::new("x.amis"), "", &[]) };
     let stop = AtomicBool::new(false);
     let summary = pipeline::run_parts(parts, &options, &stop, |progress| {

@@ -9,6 +9,7 @@ pub use pictures::{Pictures, in_folder};
 pub use synthetic::Synthetic;
 
 use crate::Result;
+use crate::stats::Faults;
 use crate::uri::Uri;
 
 /// One frame. Its buffers are filled again and again.
@@ -55,6 +56,11 @@ pub trait Source: Send {
     /// Number of frames, if it is known.
     fn frames(&self) -> Option<u64> {
         None
+    }
+
+    /// Where it counts its faults; asked for once, at the start of a run.
+    fn faults(&self) -> Faults {
+        Faults::default()
     }
 }
 

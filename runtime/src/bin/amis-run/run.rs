@@ -123,5 +123,10 @@ pub(crate) fn print(summary: &Summary) {
             print_line(format_args!("{name:<12}{:>9.2}{:>9.2}{:>9.2}{:>9.2}", p.p50_ms, p.p95_ms, p.p99_ms, p.max_ms));
         }
     }
+    let p = summary.age;
+    print_line(format_args!("{:<12}{:>9.2}{:>9.2}{:>9.2}{:>9.2}", "age", p.p50_ms, p.p95_ms, p.p99_ms, p.max_ms));
+    for (kind, count) in &summary.faults {
+        print_line(format_args!("{count} times: {kind}"));
+    }
     print_line(format_args!("largest resident memory {:.0} MiB", summary.rss_mib));
 }

@@ -1,0 +1,198 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::times::{Times, covered};
+use super::{Faults, Minute, ModelInfo, Percentiles, STAGES, Summary, memory};
+
+/// Events that are kept; older ones go.
+const MAX_EVENTS: usize = 100;
+
+/// A station of a frame.
+#[derive(Debug, Clone, Copy)]
+pub enum Stage {
+    /// Waiting for the source and reading from it.
+    Capture,
+    /// Frame to network input.
+    Preprocess,
+    /// The network.
+    Infer,
+    /// Logits to class map.
+    ClassMap,
+    /// Class map to picture.
+    Overlay,
+    /// All sinks.
+    Sink,
+}
+
+/// Something that happened once, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Counts up from 1.
+    pub number: u64,
+    /// When, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// What.
+    pub text: String,
+}
+
+/// Statistics of one run, filled by its threads and read by whoever shows them.
+pub struct Monitor {
+    state: Mutex<State>,
+    faults: Faults,
+}
+
+struct State {
+    opened: Instant,
+    stages: [Times; STAGES.len()],
+    age: Times,
+    gap: Times,
+    dropped: u64,
+    /// When the capture of the first counted frame began.
+    started: Option<Instant>,
+    last: Option<Instant>,
+    model: ModelInfo,
+    events: VecDeque<Event>,
+    event_count: u64,
+}
+
+impl Monitor {
+    /// For a run of `model` on a source that counts its faults in `faults`.
+    pub fn new(model: ModelInfo, faults: Faults) -> Self {
+        let opened = Instant::now();
+        let times = || Times::new(opened);
+        let state = State {
+            opened,
+            stages: std::array::from_fn(|_| times()),
+            age: times(),
+            gap: times(),
+            dropped: 0,
+            started: None,
+            last: None,
+            model,
+            events: VecDeque::with_capacity(MAX_EVENTS),
+            event_count: 0,
+        };
+        Self { state: Mutex::new(state), faults }
+    }
+
+    /// Counts how long a station took for a frame.
+    pub(crate) fn station(&self, stage: Stage, took: Duration) {
+        self.lock().stages[stage as usize].add(Instant::now(), took);
+    }
+
+    /// Counts frames that nobody will see.
+    pub(crate) fn dropped(&self, frames: u64) {
+        self.lock().dropped += frames;
+    }
+
+    /// Counts a frame that all sinks have, from when its capture began and when it was taken.
+    pub(crate) fn shown(&self, started: Option<Instant>, taken: Instant) {
+        let (mut state, now) = (self.lock(), Instant::now());
+        state.age.add(now, now.saturating_duration_since(taken));
+        state.started = state.started.or(started);
+        if let Some(last) = state.last.replace(now) {
+            state.gap.add(now, now - last);
+        }
+    }
+
+    /// Remembers and logs something that happened.
+    pub fn event(&self, text: impl Into<String>) {
+        let (mut state, text) = (self.lock(), text.into());
+        tracing::info!("{text}");
+        if state.events.len() == MAX_EVENTS {
+            state.events.pop_front();
+        }
+        state.event_count += 1;
+        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        let number = state.event_count;
+        state.events.push_back(Event { number, unix_ms, text });
+    }
+
+    /// Events after the one with this number, oldest first; 0 gives all that are kept.
+    pub fn events_after(&self, number: u64) -> Vec<Event> {
+        self.lock().events.iter().filter(|e| e.number > number).cloned().collect()
+    }
+
+    /// Where the run is.
+    pub fn summary(&self) -> Summary {
+        let (mut state, now) = (self.lock(), Instant::now());
+        let seconds = state.started.zip(state.last).map_or(0.0, |(started, last)| last.saturating_duration_since(started).as_secs_f64());
+        let age = state.age.since_start();
+        let rate = |frames: u64, seconds: f64| if seconds > 0.0 { frames as f64 / seconds } else { 0.0 };
+        Summary {
+            frames: age.count,
+            fps: rate(age.count, seconds),
+            dropped: state.dropped,
+            max_gap_ms: state.gap.since_start().max_ms,
+            seconds,
+            stages: by_name(&mut state.stages, |times| times.since_start()),
+            age,
+            faults: self.faults.counts(),
+            minute: state.minute(now),
+            rss_mib: memory::peak_rss_mib(),
+            rss_now_mib: memory::rss_mib(),
+            model: state.model.clone(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn minute(&mut self, now: Instant) -> Minute {
+        let age = self.age.last_minute(now);
+        // A run that began within the minute is not blamed for the time before.
+        let covered = covered(self.opened, now).min(self.started.map_or(f64::INFINITY, |started| (now - started).as_secs_f64()));
+        let fps = if covered > 0.0 { age.count as f64 / covered } else { 0.0 };
+        let stages = by_name(&mut self.stages, |times| times.last_minute(now));
+        Minute { frames: age.count, fps, stages, age, gap: self.gap.last_minute(now) }
+    }
+}
+
+fn by_name(stages: &mut [Times; STAGES.len()], percentiles: impl Fn(&mut Times) -> Percentiles) -> BTreeMap<&'static str, Percentiles> {
+    STAGES.into_iter().zip(stages.iter_mut().map(percentiles)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn monitor() -> Monitor {
+        Monitor::new(ModelInfo { name: "a".into(), version: 1, precision: "fp32".into(), classes: vec!["background".into()] }, Faults::default())
+    }
+
+    #[test]
+    fn a_run_without_frames_has_no_figures() {
+        let summary = monitor().summary();
+        assert_eq!((summary.frames, summary.fps, summary.minute.fps, summary.age), (0, 0.0, 0.0, Percentiles::default()));
+    }
+
+    #[test]
+    fn age_and_gap_are_taken_when_a_frame_is_shown() {
+        let (monitor, start) = (monitor(), Instant::now());
+        let taken = start.checked_sub(Duration::from_secs(2)).unwrap();
+        for _ in 0..3 {
+            monitor.station(Stage::Infer, Duration::from_millis(7));
+            monitor.shown(Some(start), taken);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let summary = monitor.summary();
+        assert!(summary.age.p50_ms >= 2000.0 && summary.max_gap_ms >= 2.0 && summary.minute.age.p50_ms >= 1980.0);
+        assert_eq!((summary.frames, summary.minute.gap.count, summary.stages["infer"].count, summary.stages["sink"].count), (3, 2, 3, 0));
+    }
+
+    #[test]
+    fn the_newest_events_are_kept() {
+        let monitor = monitor();
+        (0..250).for_each(|i| monitor.event(format!("{i}")));
+        let all = monitor.events_after(0);
+        assert_eq!((all.len(), all[0].number, all[99].text.as_str()), (MAX_EVENTS, 151, "249"));
+        assert_eq!(monitor.events_after(249).len(), 1);
+    }
+}
