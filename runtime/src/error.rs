@@ -67,6 +67,22 @@ pub enum Error {
         /// Found and expected.
         reason: String,
     },
+    /// An address or socket that cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    #[diagnostic(code(amis::environment::listen), help("another program may have the address (`ss -ltnp`), or it is none of this machine's; name another"))]
+    Listen {
+        /// Address and port, or path of the socket.
+        address: String,
+        /// What the system answered.
+        reason: String,
+    },
+    /// A token that cannot be used.
+    #[error("the token {reason}")]
+    #[diagnostic(code(amis::usage::token), help("for example `openssl rand -hex 16 > token` and `--token @token`"))]
+    Token {
+        /// Found and expected.
+        reason: String,
+    },
     /// The library of ONNX Runtime is missing, too old or not ONNX Runtime.
     #[error("cannot load ONNX Runtime; looked for {looked_for}: {reason}")]
     #[diagnostic(

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use amis_artifacts::classes::ClassList;
+
 use crate::exchange::Slot;
 use crate::model::Model;
 use crate::overlay::Overlay;
@@ -36,6 +38,8 @@ pub struct RunOptions {
     pub threads: usize,
     /// Precision of the graph: "fp32", "int8".
     pub precision: String,
+    /// What viewers have to bring to the sink `web:`.
+    pub token: Option<String>,
 }
 
 /// How far a run is.
@@ -71,7 +75,7 @@ impl Parts {
         let source = source::open(&options.source)?;
         let model = Model::open(&options.bundle, &options.precision, options.threads)?;
         let monitor = Arc::new(Monitor::new(model.info(), source.faults()));
-        let run = sink::Run { classes: &model.manifest().classes, fps: source.fps(), realtime: source.realtime() };
+        let run = sink::Run { monitor: &monitor, token: options.token.as_deref(), fps: source.fps(), realtime: source.realtime() };
         let sinks = options.sinks.iter().map(|name| sink::open(name, &run)).collect::<Result<_>>()?;
         Ok(Self { source, model, sinks, monitor })
     }
@@ -109,8 +113,10 @@ pub fn run_parts(parts: Parts, options: &RunOptions, stop: &AtomicBool, progress
     let info = model.info();
     let wanted = options.frames.map(|n| n.saturating_add(options.warmup_frames));
     let total = source.frames().map(|n| n.saturating_sub(options.warmup_frames)).into_iter().chain(options.frames).min();
-    let overlay = Overlay::new(model.manifest().classes.clone(), &format!("{} v{}", info.name, info.version), options.opacity);
-    let mut presenter = Presenter { overlay, sinks, monitor: &monitor, total, progress, rate: FrameRate::default(), warmup: options.warmup_frames, shown: 0 };
+    let classes = Arc::new(model.manifest().classes.clone());
+    let overlay = Overlay::new(&classes, &format!("{} v{}", info.name, info.version), options.opacity);
+    let mut presenter =
+        Presenter { overlay, classes, sinks, monitor: &monitor, total, progress, rate: FrameRate::default(), warmup: options.warmup_frames, shown: 0 };
     let road = Road {
         captured: Slot::new(),
         classified: Slot::new(),
@@ -241,6 +247,7 @@ impl Road<'_> {
 /// The last station: overlay and sinks.
 struct Presenter<'a, P> {
     overlay: Overlay,
+    classes: Arc<ClassList>,
     sinks: Vec<Box<dyn Sink>>,
     monitor: &'a Monitor,
     total: Option<u64>,
@@ -257,7 +264,7 @@ impl<P: FnMut(Progress)> Presenter<'_, P> {
         let fps = self.rate.tick(start);
         let overlay = self.overlay.draw(&job.frame, &job.map, fps);
         let drawn = Instant::now();
-        let view = View { frame: &job.frame, map: &job.map, overlay };
+        let view = View { frame: &job.frame, map: &job.map, overlay, classes: &self.classes };
         self.sinks.iter_mut().try_for_each(|sink| sink.show(&view))?;
         self.shown += 1;
         let Some(frames) = self.shown.checked_sub(self.warmup).filter(|&frames| frames > 0) else { return Ok(()) };

@@ -87,12 +87,15 @@ impl<'a> Uri<'a> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::stats::{ModelInfo, Monitor};
     use crate::{sink, source};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn sink(text: &str) -> Result<Box<dyn sink::Sink>> {
-        let classes = amis_artifacts::classes::ClassList::from_names(&["background"]).unwrap();
-        sink::open(text, &sink::Run { classes: &classes, fps: None, realtime: false })
+        let model = ModelInfo { name: "a".into(), version: 1, precision: "fp32".into(), classes: vec!["background".into()] };
+        let monitor = Arc::new(Monitor::new(model, None));
+        sink::open(text, &sink::Run { monitor: &monitor, token: None, fps: None, realtime: false })
     }
 
     #[test]
@@ -114,7 +117,13 @@ mod tests {
             let error = source::open(text).err().unwrap().to_string();
             assert!(error.contains(expected) && error.contains(text), "{error}");
         }
-        for (text, expected) in [("video:a.mp4", "does not end with .avi"), ("dir:a?what=all", "overlay, mask, both"), ("null:x", "expected nothing")] {
+        for (text, expected) in [
+            ("video:a.mp4", "does not end with .avi"),
+            ("dir:a?what=all", "overlay, mask, both"),
+            ("null:x", "expected nothing"),
+            ("web:here", "expected HOST:PORT"),
+            ("lines:", "no path"),
+        ] {
             let error = sink(text).err().unwrap();
             assert!(error.to_string().contains(expected), "{error}");
             assert_eq!(amis_artifacts::cli::exit_code(&error), 2);

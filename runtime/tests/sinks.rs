@@ -5,30 +5,37 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amis_artifacts::classes::ClassList;
 use amis_runtime::overlay::Overlay;
 use amis_runtime::sink::{self, Run, Sink, View};
 use amis_runtime::source::Frame;
+use amis_runtime::stats::{ModelInfo, Monitor};
 
 const SIZE: (u32, u32) = (64, 48);
 
-fn classes() -> ClassList {
-    ClassList::from_names(&["background", "road"]).unwrap()
+fn classes() -> Arc<ClassList> {
+    Arc::new(ClassList::from_names(&["background", "road"]).unwrap())
+}
+
+fn try_open(text: &str, fps: Option<f64>, realtime: bool) -> amis_runtime::Result<Box<dyn Sink>> {
+    let model = ModelInfo { name: "t".into(), version: 1, precision: "fp32".into(), classes: Vec::new() };
+    sink::open(text, &Run { monitor: &Arc::new(Monitor::new(model, None)), token: None, fps, realtime })
 }
 
 fn open(text: &str, realtime: bool) -> Box<dyn Sink> {
-    sink::open(text, &Run { classes: &classes(), fps: Some(20.0), realtime }).unwrap()
+    try_open(text, Some(20.0), realtime).unwrap()
 }
 
 fn show(sink: &mut dyn Sink, (width_px, height_px): (u32, u32), index: u64, captured: Instant) -> amis_runtime::Result<()> {
     let pixels = (width_px * height_px) as usize;
     let frame = Frame { rgb: vec![90; pixels * 3], width_px, height_px, index, name: format!("n{index}"), captured };
     let map: Vec<u8> = (0..pixels).map(|i| [0, 1, 255][i % 3]).collect();
-    let mut overlay = Overlay::new(classes(), "t", 0.5);
+    let mut overlay = Overlay::new(&classes(), "t", 0.5);
     let picture = overlay.draw(&frame, &map, 1.0);
-    sink.show(&View { frame: &frame, map: &map, overlay: picture })
+    sink.show(&View { frame: &frame, map: &map, overlay: picture, classes: &classes() })
 }
 
 /// Little-endian number in a file.
@@ -153,7 +160,7 @@ fn a_video_of_several_sizes_is_refused_and_keeps_what_it_has() {
 
 #[test]
 fn places_that_cannot_be_written_are_named() {
-    let refused = |text: &str| sink::open(text, &Run { classes: &classes(), fps: None, realtime: false }).err().unwrap().to_string();
+    let refused = |text: &str| try_open(text, None, false).err().unwrap().to_string();
     assert!(refused("dir:/proc/nothing").contains("/proc/nothing"));
     let mut sink = open("video:/proc/nothing/run.avi", false);
     assert!(show(sink.as_mut(), SIZE, 0, Instant::now()).unwrap_err().to_string().contains("/proc/nothing/run.avi"));

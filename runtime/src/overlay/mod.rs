@@ -23,7 +23,7 @@ pub struct Picture {
 /// Draws overlays of one model; keeps its buffers between frames.
 pub struct Overlay {
     inks: Box<[Ink; 256]>,
-    legend: Legend,
+    legend: Option<Legend>,
     picture: Picture,
 }
 
@@ -45,7 +45,12 @@ impl Overlay {
     /// Overlays with this opacity (0: only the frame, 1: only colours) and title, usually name and version of the model.
     ///
     /// Background is left as it is, and what the network has not seen is hatched.
-    pub fn new(classes: ClassList, title: &str, opacity: f32) -> Self {
+    pub fn new(classes: &ClassList, title: &str, opacity: f32) -> Self {
+        Self { legend: Some(Legend::new(classes.clone(), title)), ..Self::bare(classes, opacity) }
+    }
+
+    /// [`Self::new`] without a legend: pictures of the frame's size.
+    pub fn bare(classes: &ClassList, opacity: f32) -> Self {
         let alpha = (opacity.clamp(0.0, 1.0) * 256.0).round() as u16;
         let ink = |id: usize| {
             let border = classes.get(id as u8).map_or(palette_color(id as u8), |c| c.color);
@@ -54,7 +59,7 @@ impl Overlay {
         };
         let mut inks: Box<[Ink; 256]> = Box::new(std::array::from_fn(ink));
         inks[usize::from(IGNORE)] = Ink { keep: 96, add: [0; BLOCK_BYTES], border: [0; 3] };
-        Self { inks, legend: Legend::new(classes, title), picture: Picture::default() }
+        Self { inks, legend: None, picture: Picture::default() }
     }
 
     /// Draws a frame with its class map (`width_px * height_px` ids) and the frame rate. The picture lives until the next call.
@@ -62,8 +67,8 @@ impl Overlay {
     /// Small frames get the legend on a panel at their right, so that it hides nothing; the picture is wider than the frame then.
     pub fn draw(&mut self, frame: &Frame, map: &[u8], fps: f64) -> &Picture {
         let (width, height) = (frame.width_px as usize, frame.height_px as usize);
-        let place = self.legend.place(width, height);
-        let stride = width + place.panel_width_px;
+        let legend = self.legend.as_ref().map(|legend| (legend, legend.place(width, height)));
+        let stride = width + legend.map_or(0, |(_, place)| place.panel_width_px);
         (self.picture.width_px, self.picture.height_px) = (stride as u32, frame.height_px);
         self.picture.rgb.resize(stride * height * 3, 0);
         let mut counts = [0; 256];
@@ -75,8 +80,9 @@ impl Overlay {
                 mark_edges(&self.inks, ids, below, out);
             }
         }
-        let mut canvas = Canvas { rgb: &mut self.picture.rgb, width: stride, height };
-        self.legend.draw(&mut canvas, place, &counts, fps);
+        if let Some((legend, place)) = legend {
+            legend.draw(&mut Canvas { rgb: &mut self.picture.rgb, width: stride, height }, place, &counts, fps);
+        }
         &self.picture
     }
 }
@@ -135,7 +141,7 @@ mod tests {
     use super::*;
 
     fn overlay(opacity: f32) -> Overlay {
-        Overlay::new(ClassList::from_names(&["background", "road"]).unwrap(), "yard 3", opacity)
+        Overlay::new(&ClassList::from_names(&["background", "road"]).unwrap(), "yard 3", opacity)
     }
 
     fn grey(width_px: u32, height_px: u32) -> Frame {

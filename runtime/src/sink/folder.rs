@@ -1,9 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use amis_artifacts::classes::{ClassList, palette_color};
-
-use super::{Sink, View, jpeg};
+use super::{Sink, View, jpeg, mask};
 use crate::uri::Uri;
 use crate::{Error, Result};
 
@@ -11,8 +9,6 @@ use crate::{Error, Result};
 pub(super) struct Folder {
     dir: PathBuf,
     what: What,
-    /// Colours of all ids, for masks.
-    palette: Vec<u8>,
     bytes: Vec<u8>,
 }
 
@@ -25,14 +21,13 @@ enum What {
 
 impl Folder {
     /// `dir:PATH?what=overlay|mask|both`.
-    pub(super) fn open(mut uri: Uri<'_>, classes: &ClassList) -> Result<Self> {
+    pub(super) fn open(mut uri: Uri<'_>) -> Result<Self> {
         uri.example("dir:overlays?what=both");
         let dir = PathBuf::from(uri.path()?);
         let what = uri.choice("what", &[("overlay", What::Overlay), ("mask", What::Mask), ("both", What::Both)])?;
         uri.finish("what")?;
         fs::create_dir_all(&dir).map_err(|e| wrong(&dir, e))?;
-        let palette = (0..=255).flat_map(|id| classes.get(id).map_or(palette_color(id), |c| c.color)).collect();
-        Ok(Self { dir, what, palette, bytes: Vec::new() })
+        Ok(Self { dir, what, bytes: Vec::new() })
     }
 
     /// Writes beside the target and renames, so that whoever watches the folder never reads half a picture.
@@ -50,7 +45,7 @@ impl Sink for Folder {
             self.write(format!("{name}.jpg"))?;
         }
         if self.what != What::Overlay {
-            mask(view, &self.palette, &mut self.bytes).map_err(|e| wrong(&self.dir.join(name), e))?;
+            mask(view.frame, view.map, view.classes, &mut self.bytes).map_err(|e| wrong(&self.dir.join(name), e))?;
             self.write(format!("{name}.png"))?;
         }
         Ok(())
@@ -59,19 +54,6 @@ impl Sink for Folder {
     fn finish(&mut self) -> Result<()> {
         Ok(())
     }
-}
-
-/// The class map as a PNG whose pixel values are the ids and whose palette are the colours: a label file in VOC layout.
-fn mask(view: &View<'_>, palette: &[u8], out: &mut Vec<u8>) -> std::result::Result<(), png::EncodingError> {
-    out.clear();
-    let mut encoder = png::Encoder::new(out, view.frame.width_px, view.frame.height_px);
-    encoder.set_color(png::ColorType::Indexed);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_palette(palette);
-    encoder.set_compression(png::Compression::Fast);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(view.map)?;
-    writer.finish()
 }
 
 fn wrong(path: &Path, reason: impl std::fmt::Display) -> Error {

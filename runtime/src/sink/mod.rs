@@ -2,16 +2,24 @@
 
 mod avi;
 mod folder;
+mod lines;
+mod live;
 mod video;
+mod web;
 
-use amis_artifacts::classes::ClassList;
+use std::sync::Arc;
+
+use amis_artifacts::classes::{ClassList, palette_color};
 
 use crate::Result;
 use crate::overlay::Picture;
 use crate::source::Frame;
+use crate::stats::Monitor;
 use crate::uri::Uri;
 use folder::Folder;
+use lines::Lines;
 use video::Video;
+use web::Web;
 
 /// One finished frame.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +30,8 @@ pub struct View<'a> {
     pub map: &'a [u8],
     /// The frame with colours and legend.
     pub overlay: &'a Picture,
+    /// The classes of the model that made the map.
+    pub classes: &'a Arc<ClassList>,
 }
 
 /// Takes finished frames.
@@ -40,10 +50,12 @@ pub trait Sink: Send {
 }
 
 /// What a sink has to know about the run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Run<'a> {
-    /// The classes, for colours.
-    pub classes: &'a ClassList,
+    /// The run's statistics.
+    pub monitor: &'a Arc<Monitor>,
+    /// What viewers have to bring to the sink `web:`, if anything.
+    pub token: Option<&'a str>,
     /// Rate that the source is made for, if it has one.
     pub fps: Option<f64>,
     /// Whether the source keeps the clock, so that frames may be missing.
@@ -63,7 +75,7 @@ impl Sink for Null {
     }
 }
 
-const EXAMPLE: &str = "dir:overlays, video:run.avi or null:";
+const EXAMPLE: &str = "web:127.0.0.1:8080, dir:overlays, video:run.avi or null:";
 
 /// Opens a sink by its name; the table of names stands in `docs/runtime.md`.
 ///
@@ -72,11 +84,13 @@ const EXAMPLE: &str = "dir:overlays, video:run.avi or null:";
 pub fn open(text: &str, run: &Run<'_>) -> Result<Box<dyn Sink>> {
     let uri = Uri::parse("sink", EXAMPLE, text)?;
     match uri.scheme {
-        "dir" => Ok(Box::new(Folder::open(uri, run.classes)?)),
+        "dir" => Ok(Box::new(Folder::open(uri)?)),
         "video" => Ok(Box::new(Video::open(uri, run)?)),
+        "web" => Ok(Box::new(Web::open(uri, run)?)),
+        "lines" => Ok(Box::new(Lines::open(uri)?)),
         "null" if uri.target.is_empty() => uri.finish("none").map(|()| Box::new(Null) as Box<dyn Sink>),
         "null" => Err(uri.wrong(format!("{:?} after null:, expected nothing", uri.target))),
-        other => Err(uri.wrong(format!("scheme {other:?} is not known, expected dir, video or null"))),
+        other => Err(uri.wrong(format!("scheme {other:?} is not known, expected web, lines, dir, video or null"))),
     }
 }
 
@@ -88,4 +102,18 @@ fn jpeg(picture: &Picture, out: &mut Vec<u8>) -> std::result::Result<(), String>
     out.clear();
     let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(out, JPEG_QUALITY);
     encoder.encode(&picture.rgb, picture.width_px, picture.height_px, image::ExtendedColorType::Rgb8).map_err(|e| e.to_string())
+}
+
+/// A class map as a PNG whose pixel values are the ids and whose palette are the colours: a label file in VOC layout.
+fn mask(frame: &Frame, map: &[u8], classes: &ClassList, out: &mut Vec<u8>) -> std::result::Result<(), png::EncodingError> {
+    out.clear();
+    let palette: Vec<u8> = (0..=255).flat_map(|id| classes.get(id).map_or(palette_color(id), |c| c.color)).collect();
+    let mut encoder = png::Encoder::new(out, frame.width_px, frame.height_px);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_palette(palette);
+    encoder.set_compression(png::Compression::Fast);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(map)?;
+    writer.finish()
 }

@@ -3,13 +3,14 @@
 mod pictures;
 mod synthetic;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use pictures::{Pictures, in_folder};
 pub use synthetic::Synthetic;
 
 use crate::Result;
-use crate::stats::Faults;
+use crate::faults::Faults;
 use crate::uri::Uri;
 
 /// One frame. Its buffers are filled again and again.
@@ -27,6 +28,15 @@ pub struct Frame {
     pub name: String,
     /// When it was taken.
     pub captured: Instant,
+}
+
+impl Frame {
+    /// Becomes a copy of `other`, in its own buffers.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.rgb.clone_from(&other.rgb);
+        self.name.clone_from(&other.name);
+        (self.width_px, self.height_px, self.index, self.captured) = (other.width_px, other.height_px, other.index, other.captured);
+    }
 }
 
 impl Default for Frame {
@@ -58,9 +68,9 @@ pub trait Source: Send {
         None
     }
 
-    /// Where it counts its faults; asked for once, at the start of a run.
-    fn faults(&self) -> Faults {
-        Faults::default()
+    /// Counts of what goes wrong in it without ending it.
+    fn faults(&self) -> Option<Arc<Faults>> {
+        None
     }
 }
 

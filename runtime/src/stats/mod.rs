@@ -1,6 +1,5 @@
 //! How long every station takes, how old pictures are, how steady they come, and what went wrong.
 
-mod faults;
 mod memory;
 mod monitor;
 mod prometheus;
@@ -11,7 +10,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub use faults::Faults;
 pub use memory::{peak_rss_mib, rss_mib};
 pub use monitor::{Event, Monitor, Stage};
 pub(crate) use rate::FrameRate;

@@ -1,11 +1,12 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use super::times::{Times, covered};
-use super::{Faults, Minute, ModelInfo, Percentiles, STAGES, Summary, memory};
+use super::{Minute, ModelInfo, Percentiles, STAGES, Summary, memory};
+use crate::faults::Faults;
 
 /// Events that are kept; older ones go.
 const MAX_EVENTS: usize = 100;
@@ -41,7 +42,7 @@ pub struct Event {
 /// Statistics of one run, filled by its threads and read by whoever shows them.
 pub struct Monitor {
     state: Mutex<State>,
-    faults: Faults,
+    faults: Option<Arc<Faults>>,
 }
 
 struct State {
@@ -60,7 +61,7 @@ struct State {
 
 impl Monitor {
     /// For a run of `model` on a source that counts its faults in `faults`.
-    pub fn new(model: ModelInfo, faults: Faults) -> Self {
+    pub fn new(model: ModelInfo, faults: Option<Arc<Faults>>) -> Self {
         let opened = Instant::now();
         let times = || Times::new(opened);
         let state = State {
@@ -116,6 +117,11 @@ impl Monitor {
         self.lock().events.iter().filter(|e| e.number > number).cloned().collect()
     }
 
+    /// How long ago the last frame was finished; none before the first.
+    pub fn silence(&self) -> Option<Duration> {
+        self.lock().last.map(|last| last.elapsed())
+    }
+
     /// Where the run is.
     pub fn summary(&self) -> Summary {
         let (mut state, now) = (self.lock(), Instant::now());
@@ -130,7 +136,7 @@ impl Monitor {
             seconds,
             stages: by_name(&mut state.stages, |times| times.since_start()),
             age,
-            faults: self.faults.counts(),
+            faults: self.faults.as_ref().map(|faults| faults.counts()).unwrap_or_default(),
             minute: state.minute(now),
             rss_mib: memory::peak_rss_mib(),
             rss_now_mib: memory::rss_mib(),
@@ -164,7 +170,7 @@ mod tests {
     use super::*;
 
     fn monitor() -> Monitor {
-        Monitor::new(ModelInfo { name: "a".into(), version: 1, precision: "fp32".into(), classes: vec!["background".into()] }, Faults::default())
+        Monitor::new(ModelInfo { name: "a".into(), version: 1, precision: "fp32".into(), classes: vec!["background".into()] }, None)
     }
 
     #[test]

@@ -56,15 +56,17 @@ fn label(name: &str, value: impl Display) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Faults, ModelInfo, Monitor, Stage};
+    use super::super::{ModelInfo, Monitor, Stage};
+    use crate::faults::Faults;
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     #[test]
     fn every_figure_has_its_line() {
-        let faults = Faults::default();
-        faults.count("short buffer");
+        let faults = Arc::new(Faults::default());
+        faults.add("short buffer");
         let model = ModelInfo { name: "a \"b\"\\c\n".into(), version: 7, precision: "int8".into(), classes: Vec::new() };
-        let monitor = Monitor::new(model, faults);
+        let monitor = Monitor::new(model, Some(faults));
         monitor.station(Stage::Infer, Duration::from_millis(500));
         monitor.station(Stage::Infer, Duration::from_millis(1500));
         monitor.shown(Some(Instant::now()), Instant::now());

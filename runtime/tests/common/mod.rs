@@ -9,6 +9,8 @@ use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, GraphEntry, L
 use amis_artifacts::classes::ClassList;
 use amis_artifacts::image_spec::{Fit, ImageSpec};
 use amis_artifacts::model_spec::Groups;
+use amis_runtime::backend::Backend;
+use amis_runtime::model::Model;
 
 /// Whether ONNX Runtime is there; says so when a test is left out.
 pub fn onnxruntime_present(test: &str) -> bool {
@@ -48,4 +50,32 @@ pub fn color_bundle(path: &Path) -> BundleManifest {
 /// Writes a picture whose left half has one colour and whose right half the other.
 pub fn two_halves(path: &Path, width: u32, height: u32, left: [u8; 3], right: [u8; 3]) {
     image::RgbImage::from_fn(width, height, |x, _| image::Rgb(if x < width / 2 { left } else { right })).save(path).unwrap();
+}
+
+/// A network that calls the left half of every frame class 1 and the right half class 2, after a time.
+#[derive(Default)]
+pub struct Halves {
+    pub time: std::time::Duration,
+}
+
+impl Backend for Halves {
+    fn input_shape(&self) -> [usize; 4] {
+        [1, 3, 64, 96]
+    }
+
+    fn output_shape(&self) -> [usize; 4] {
+        [1, 4, 1, 2]
+    }
+
+    fn infer(&mut self, _: &[f32]) -> amis_runtime::Result<&[f32]> {
+        std::thread::sleep(self.time);
+        Ok(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0])
+    }
+}
+
+/// A model of four classes around it.
+pub fn halves_model(halves: Halves) -> Model {
+    let dir = tempfile::tempdir().unwrap();
+    let manifest = color_bundle(&dir.path().join("halves.amis"));
+    Model::new(Path::new("halves.amis"), manifest, "fp32", Box::new(halves)).unwrap()
 }

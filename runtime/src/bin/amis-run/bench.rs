@@ -48,6 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
         opacity: 0.5,
         threads: args.threads,
         precision: args.precision.clone(),
+        token: None,
     };
     let summary = run::watched(&options)?;
     if !args.json {

@@ -14,7 +14,8 @@ const EXAMPLES: &str = "\
 Examples:
   amis-run run --bundle street-3.amis --source image:street.jpg --sink dir:overlays
   amis-run run --bundle street-3.amis --source 'dir:in?list=val.txt' --sink 'dir:out?what=mask'
-  amis-run run --bundle street-3.amis --source synthetic: --sink video:run.avi --sink dir:out";
+  amis-run run --bundle street-3.amis --source synthetic: --sink video:run.avi --sink dir:out
+  amis-run run --bundle street-3.amis --source 'synthetic:?realtime=1' --sink web:0.0.0.0:8080 --token @token";
 
 /// Arguments of `amis-run run`.
 #[derive(clap::Args)]
@@ -26,7 +27,7 @@ pub(crate) struct Args {
     /// Where frames come from: image:PATH, dir:PATH, synthetic:
     #[arg(long, value_name = "NAME")]
     source: String,
-    /// Where results go: dir:PATH, video:PATH.avi, null: (may stand several times)
+    /// Where results go: web:ADDRESS, lines:PATH, dir:PATH, video:PATH.avi, null: (may stand several times)
     #[arg(long = "sink", value_name = "NAME", required = true)]
     sinks: Vec<String>,
     /// Stop after so many frames
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     /// Threads of the inference; 0: one a physical core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    /// What viewers of the sink web: have to bring; @FILE reads it from a file
+    #[arg(long, value_name = "TEXT")]
+    token: Option<String>,
     /// Precision of the graph to run
     #[arg(long, value_name = "NAME", default_value = "fp32")]
     precision: String,
@@ -50,6 +54,21 @@ fn opacity(text: &str) -> std::result::Result<f32, String> {
     text.parse().ok().filter(|x| (0.0..=1.0).contains(x)).ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
+/// Shortest token that is worth asking for.
+const MIN_TOKEN: usize = 8;
+
+/// The token of `--token`: the text, or what a file holds. Its characters need no escaping in addresses and headers.
+fn token(text: &str) -> Result<String> {
+    let token = match text.strip_prefix('@') {
+        None => text.to_owned(),
+        Some(path) => std::fs::read_to_string(path).map_err(|e| Error::Token { reason: format!("cannot be read from {path}: {e}") })?.trim().to_owned(),
+    };
+    if token.len() < MIN_TOKEN || !token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)) {
+        return Err(Error::Token { reason: format!("has {} characters, expected at least {MIN_TOKEN} of a-z, A-Z, 0-9 and -._~", token.chars().count()) });
+    }
+    Ok(token)
+}
+
 pub(crate) fn run(args: &Args) -> Result<Summary> {
     let options = RunOptions {
         bundle: args.bundle.clone(),
@@ -60,6 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
         opacity: args.opacity,
         threads: args.threads,
         precision: args.precision.clone(),
+        token: args.token.as_deref().map(token).transpose()?,
     };
     let summary = watched(&options)?;
     if !args.json {
