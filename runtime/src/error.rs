@@ -76,6 +76,18 @@ pub enum Error {
         /// What the system answered.
         reason: String,
     },
+    /// A model that cannot take over.
+    #[error("the model cannot take over: {reason}")]
+    #[diagnostic(
+        code(amis::input::swap),
+        help(
+            "a model that takes over has the classes of the one that serves, with others appended or taken away at the end; start a run of its own for another"
+        )
+    )]
+    Swap {
+        /// Found and expected.
+        reason: String,
+    },
     /// A token that cannot be used.
     #[error("the token {reason}")]
     #[diagnostic(code(amis::usage::token), help("for example `openssl rand -hex 16 > token` and `--token @token`"))]

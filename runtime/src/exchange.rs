@@ -54,6 +54,15 @@ impl<T> Slot<T> {
         item
     }
 
+    /// Takes the item if there is one.
+    pub(crate) fn try_take(&self) -> Option<T> {
+        let item = self.lock().item.take();
+        if item.is_some() {
+            self.changed.notify_all();
+        }
+        item
+    }
+
     /// Closes the slot when the guard goes, however its thread ends, so that the other side never waits for ever.
     pub(crate) fn close_at_end(&self) -> CloseAtEnd<'_, T> {
         CloseAtEnd(self)
@@ -82,7 +91,7 @@ mod tests {
     fn a_full_slot_gives_the_old_item_back() {
         let slot = Slot::new();
         assert_eq!((slot.replace(1), slot.replace(2)), (None, Some(1)));
-        assert_eq!(slot.take(), Some(2));
+        assert_eq!((slot.try_take(), slot.try_take()), (Some(2), None));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod regions;
 pub mod sink;
 pub mod source;
 pub mod stats;
+pub mod swap;
 mod uri;
 
 pub use error::{Error, Result};

@@ -1,9 +1,11 @@
 //! A bundle made ready to run: graph, preprocessing and the way back from logits to the frame.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amis_artifacts::bundle::{self, BundleManifest};
+use amis_artifacts::classes::ClassList;
 use amis_artifacts::preprocess::Preprocessor;
 
 use crate::backend::Backend;
@@ -19,6 +21,7 @@ const CPU: &str = "cpu";
 /// A model that turns frames into class maps.
 pub struct Model {
     manifest: BundleManifest,
+    classes: Arc<ClassList>,
     precision: String,
     backend: Box<dyn Backend>,
     preprocessor: Preprocessor,
@@ -65,12 +68,24 @@ impl Model {
             return Err(Error::Graph { path: path.into(), reason });
         }
         let (preprocessor, input) = (Preprocessor::new(spec.clone()), vec![0.0; spec.input_len()]);
-        Ok(Self { manifest, precision: precision.to_owned(), backend, preprocessor, input, mapper: None })
+        let classes = Arc::new(manifest.classes.clone());
+        Ok(Self { manifest, classes, precision: precision.to_owned(), backend, preprocessor, input, mapper: None })
     }
 
     /// The bundle's manifest.
     pub fn manifest(&self) -> &BundleManifest {
         &self.manifest
+    }
+
+    /// Its classes.
+    pub fn classes(&self) -> &Arc<ClassList> {
+        &self.classes
+    }
+
+    /// Runs once on a grey frame of this size, so that the first real one takes no longer than the next.
+    pub(crate) fn warm(&mut self, (width_px, height_px): (u32, u32)) -> Result<()> {
+        let rgb = vec![128; width_px as usize * height_px as usize * 3];
+        self.predict(&Frame { rgb, width_px, height_px, ..Frame::default() }, &mut Vec::new()).map(drop)
     }
 
     /// What it is, for reports.

@@ -17,6 +17,7 @@ use crate::overlay::Overlay;
 use crate::sink::{self, Sink, View};
 use crate::source::{self, Frame, Source};
 use crate::stats::{FrameRate, Monitor, Stage, Summary};
+use crate::swap::Swap;
 use crate::{Error, Result};
 
 /// What to run.
@@ -63,9 +64,27 @@ pub struct Parts {
     pub sinks: Vec<Box<dyn Sink>>,
     /// Gets the statistics.
     pub monitor: Arc<Monitor>,
+    /// Brings other models in.
+    pub swap: Arc<Swap>,
+}
+
+impl RunOptions {
+    /// Opens a bundle as these options say, their own or another.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_model(&self, bundle: &Path) -> Result<Model> {
+        Model::open(bundle, &self.precision, self.threads)
+    }
 }
 
 impl Parts {
+    /// Puts opened parts together.
+    pub fn new(source: Box<dyn Source>, model: Model, sinks: Vec<Box<dyn Sink>>, monitor: Arc<Monitor>) -> Self {
+        let swap = Arc::new(Swap::new(Arc::clone(model.classes()), Arc::clone(&monitor)));
+        Self { source, model, sinks, monitor, swap }
+    }
+
     /// Opens bundle, source and sinks.
     ///
     /// # Errors
@@ -73,11 +92,11 @@ impl Parts {
     pub fn open(options: &RunOptions) -> Result<Self> {
         refuse_own_folder(options)?;
         let source = source::open(&options.source)?;
-        let model = Model::open(&options.bundle, &options.precision, options.threads)?;
+        let model = options.open_model(&options.bundle)?;
         let monitor = Arc::new(Monitor::new(model.info(), source.faults()));
         let run = sink::Run { monitor: &monitor, token: options.token.as_deref(), fps: source.fps(), realtime: source.realtime() };
         let sinks = options.sinks.iter().map(|name| sink::open(name, &run)).collect::<Result<_>>()?;
-        Ok(Self { source, model, sinks, monitor })
+        Ok(Self::new(source, model, sinks, monitor))
     }
 }
 
@@ -109,14 +128,23 @@ pub fn run(options: &RunOptions, stop: &AtomicBool, progress: impl FnMut(Progres
 /// # Errors
 /// As [`run`].
 pub fn run_parts(parts: Parts, options: &RunOptions, stop: &AtomicBool, progress: impl FnMut(Progress) + Send) -> Result<Summary> {
-    let Parts { mut source, mut model, sinks, monitor } = parts;
-    let info = model.info();
+    let Parts { mut source, mut model, sinks, monitor, swap } = parts;
     let wanted = options.frames.map(|n| n.saturating_add(options.warmup_frames));
     let total = source.frames().map(|n| n.saturating_sub(options.warmup_frames)).into_iter().chain(options.frames).min();
-    let classes = Arc::new(model.manifest().classes.clone());
-    let overlay = Overlay::new(&classes, &format!("{} v{}", info.name, info.version), options.opacity);
-    let mut presenter =
-        Presenter { overlay, classes, sinks, monitor: &monitor, total, progress, rate: FrameRate::default(), warmup: options.warmup_frames, shown: 0 };
+    let classes = Arc::clone(model.classes());
+    let overlay = Overlay::new(&classes, &monitor.title(), options.opacity);
+    let mut presenter = Presenter {
+        overlay,
+        classes,
+        opacity: options.opacity,
+        sinks,
+        monitor: &monitor,
+        total,
+        progress,
+        rate: FrameRate::default(),
+        warmup: options.warmup_frames,
+        shown: 0,
+    };
     let road = Road {
         captured: Slot::new(),
         classified: Slot::new(),
@@ -124,6 +152,7 @@ pub fn run_parts(parts: Parts, options: &RunOptions, stop: &AtomicBool, progress
         realtime: source.realtime(),
         warmup: options.warmup_frames,
         monitor: &monitor,
+        swap: &swap,
         stop,
     };
     let (captured, inferred, presented) = thread::scope(|scope| {
@@ -142,6 +171,8 @@ pub fn run_parts(parts: Parts, options: &RunOptions, stop: &AtomicBool, progress
 struct Job {
     frame: Frame,
     map: Vec<u8>,
+    /// Of the model that made the map.
+    classes: Option<Arc<ClassList>>,
     /// When its capture began; the run's clock starts with the first that counts.
     started: Option<Instant>,
     /// Counts up from 0 with every frame that the source gave.
@@ -157,6 +188,7 @@ struct Road<'a> {
     /// Frames of lower numbers are not counted.
     warmup: u64,
     monitor: &'a Monitor,
+    swap: &'a Swap,
     stop: &'a AtomicBool,
 }
 
@@ -187,8 +219,10 @@ impl Road<'_> {
     }
 
     fn infer(&self, model: &mut Model) -> Result<()> {
-        let (_in, _out) = (self.captured.close_at_end(), self.classified.close_at_end());
+        let _ends = (self.captured.close_at_end(), self.classified.close_at_end(), self.swap.close_at_end());
         while let Some(mut job) = self.captured.take() {
+            self.swap.take_over(model, (job.frame.width_px, job.frame.height_px));
+            job.classes = Some(Arc::clone(model.classes()));
             let took = model.predict(&job.frame, &mut job.map)?;
             for (stage, took) in [(Stage::Preprocess, took.preprocess), (Stage::Infer, took.infer), (Stage::ClassMap, took.class_map)] {
                 self.count(job.number, stage, took);
@@ -248,6 +282,7 @@ impl Road<'_> {
 struct Presenter<'a, P> {
     overlay: Overlay,
     classes: Arc<ClassList>,
+    opacity: f32,
     sinks: Vec<Box<dyn Sink>>,
     monitor: &'a Monitor,
     total: Option<u64>,
@@ -262,6 +297,10 @@ impl<P: FnMut(Progress)> Presenter<'_, P> {
     fn show(&mut self, job: &Job) -> Result<()> {
         let start = Instant::now();
         let fps = self.rate.tick(start);
+        if let Some(classes) = job.classes.as_ref().filter(|classes| !Arc::ptr_eq(classes, &self.classes)) {
+            self.classes = Arc::clone(classes);
+            self.overlay = Overlay::new(classes, &self.monitor.title(), self.opacity);
+        }
         let overlay = self.overlay.draw(&job.frame, &job.map, fps);
         let drawn = Instant::now();
         let view = View { frame: &job.frame, map: &job.map, overlay, classes: &self.classes };

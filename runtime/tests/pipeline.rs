@@ -191,7 +191,7 @@ fn drive(camera: Camera, slow: Slow, witness: Witness, frames: Option<u64>, stop
     let log = witness.log.clone();
     let model = Model::new(Path::new("x.amis"), manifest(), "fp32", Box::new(slow)).unwrap();
     let monitor = Arc::new(Monitor::new(model.info(), camera.faults()));
-    let parts = Parts { source: Box::new(camera), model, sinks: vec![Box::new(witness)], monitor };
+    let parts = Parts::new(Box::new(camera), model, vec![Box::new(witness)], monitor);
     let options = RunOptions { frames, ..options(Path::new("x.amis"), "", &[]) };
     let stop = AtomicBool::new(false);
     let summary = pipeline::run_parts(parts, &options, &stop, |progress| {

@@ -35,7 +35,7 @@ impl Running {
         let run = Run { monitor: &monitor, token, fps: source.fps(), realtime: true };
         let names = std::iter::once(format!("web:127.0.0.1:{port}")).chain(more.iter().cloned());
         let sinks = names.map(|name| sink::open(&name, &run).unwrap()).collect();
-        let parts = Parts { source, model, sinks, monitor };
+        let parts = Parts::new(source, model, sinks, monitor);
         let options = RunOptions {
             bundle: "halves.amis".into(),
             source: "synthetic:".into(),

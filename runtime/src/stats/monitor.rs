@@ -35,6 +35,8 @@ pub struct Event {
     pub number: u64,
     /// When, in milliseconds since 1970.
     pub unix_ms: u64,
+    /// Whether somebody should look after it.
+    pub warning: bool,
     /// What.
     pub text: String,
 }
@@ -101,20 +103,43 @@ impl Monitor {
 
     /// Remembers and logs something that happened.
     pub fn event(&self, text: impl Into<String>) {
-        let (mut state, text) = (self.lock(), text.into());
+        let text = text.into();
         tracing::info!("{text}");
+        self.remember(text, false);
+    }
+
+    /// Remembers and logs something that somebody should look after.
+    pub fn warning(&self, text: impl Into<String>) {
+        let text = text.into();
+        tracing::warn!("{text}");
+        self.remember(text, true);
+    }
+
+    fn remember(&self, text: String, warning: bool) {
+        let mut state = self.lock();
         if state.events.len() == MAX_EVENTS {
             state.events.pop_front();
         }
         state.event_count += 1;
         let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         let number = state.event_count;
-        state.events.push_back(Event { number, unix_ms, text });
+        state.events.push_back(Event { number, unix_ms, warning, text });
     }
 
     /// Events after the one with this number, oldest first; 0 gives all that are kept.
     pub fn events_after(&self, number: u64) -> Vec<Event> {
         self.lock().events.iter().filter(|e| e.number > number).cloned().collect()
+    }
+
+    /// Another model runs from now on.
+    pub(crate) fn serves(&self, model: ModelInfo) {
+        self.lock().model = model;
+    }
+
+    /// Name and version of the model.
+    pub(crate) fn title(&self) -> String {
+        let state = self.lock();
+        format!("{} v{}", state.model.name, state.model.version)
     }
 
     /// How long ago the last frame was finished; none before the first.

@@ -24,8 +24,19 @@ pub fn onnxruntime_present(test: &str) -> bool {
 
 /// A bundle whose network calls pixels by their strongest colour: 1 red, 2 green, 3 blue, 0 grey. Input 64x96 pixels, patches of 8.
 pub fn color_bundle(path: &Path) -> BundleManifest {
-    let weight = [[0.0, 0.0, 0.0], [2.0, -1.0, -1.0], [-1.0, 2.0, -1.0], [-1.0, -1.0, 2.0]];
-    let model = onnx::patch_model(64, 96, 8, &weight, &[0.5, 0.0, 0.0, 0.0]);
+    write_bundle(path, 3, &["background", "red", "green", "blue"], &COLORS)
+}
+
+/// The next version of [`color_bundle`], with a class for white.
+pub fn colors_and_one(path: &Path) -> BundleManifest {
+    write_bundle(path, 4, &["background", "red", "green", "blue", "white"], &[COLORS.as_slice(), &[[1.0, 1.0, 1.0]]].concat())
+}
+
+const COLORS: [[f32; 3]; 4] = [[0.0, 0.0, 0.0], [2.0, -1.0, -1.0], [-1.0, 2.0, -1.0], [-1.0, -1.0, 2.0]];
+
+fn write_bundle(path: &Path, version: u64, classes: &[&str], weight: &[[f32; 3]]) -> BundleManifest {
+    let bias: Vec<f32> = (0..weight.len()).map(|class| if class == 0 { 0.5 } else { 0.0 }).collect();
+    let model = onnx::patch_model(64, 96, 8, weight, &bias);
     let entry = |target: &str, precision: &str, file: &str| GraphEntry {
         target: target.into(),
         precision: precision.into(),
@@ -36,12 +47,12 @@ pub fn color_bundle(path: &Path) -> BundleManifest {
     let manifest = BundleManifest {
         format_version: FORMAT_VERSION,
         name: "colors".into(),
-        version: 3,
-        classes: ClassList::from_names(&["background", "red", "green", "blue"]).unwrap(),
-        groups: Groups(vec![1, 2, 1]),
+        version,
+        classes: ClassList::from_names(classes).unwrap(),
+        groups: Groups(if classes.len() == 4 { vec![1, 2, 1] } else { vec![1, 2, 1, 1] }),
         image_spec: ImageSpec { mean: [0.5; 3], std: [0.5; 3], ..ImageSpec::imagenet(64, 96, Fit::Stretch) },
         graphs: vec![entry("cpu", "fp32", "model.fp32.onnx")],
-        lineage: Lineage { step: 1, checkpoint_sha256: "00".into(), parent_sha256: None },
+        lineage: Lineage { step: version as usize - 2, checkpoint_sha256: "00".into(), parent_sha256: None },
         miou_all: None,
     };
     bundle::write(path, manifest, &BTreeMap::from([("model.fp32.onnx".to_owned(), model)])).unwrap()
@@ -75,7 +86,11 @@ impl Backend for Halves {
 
 /// A model of four classes around it.
 pub fn halves_model(halves: Halves) -> Model {
+    Model::new(Path::new("halves.amis"), colors("halves.amis"), "fp32", Box::new(halves)).unwrap()
+}
+
+/// The manifest of [`color_bundle`].
+pub fn colors(name: &str) -> BundleManifest {
     let dir = tempfile::tempdir().unwrap();
-    let manifest = color_bundle(&dir.path().join("halves.amis"));
-    Model::new(Path::new("halves.amis"), manifest, "fp32", Box::new(halves)).unwrap()
+    color_bundle(&dir.path().join(name))
 }

@@ -126,8 +126,8 @@ function listen() {
   });
   events.addEventListener("stats", (event) => statistics(JSON.parse(event.data)));
   events.addEventListener("note", (event) => {
-    const { unix_ms, text } = JSON.parse(event.data);
-    element("notes").prepend(node("li", {}, node("time", { textContent: new Date(unix_ms).toLocaleTimeString() }), text));
+    const { unix_ms, text, warning } = JSON.parse(event.data);
+    element("notes").prepend(node("li", { className: warning ? "warning" : "" }, node("time", { textContent: new Date(unix_ms).toLocaleTimeString() }), text));
     while (element("notes").children.length > 100) element("notes").lastChild.remove();
   });
   events.onerror = () => {

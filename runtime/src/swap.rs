@@ -1,0 +1,86 @@
+//! Another model for a run that goes on: loaded and warmed beside the one that serves, it takes over between two frames.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use amis_artifacts::classes::ClassList;
+
+use crate::exchange::{CloseAtEnd, Slot};
+use crate::model::Model;
+use crate::stats::{ModelInfo, Monitor};
+use crate::{Error, Result};
+
+/// The way of a new model into a run, and of the old one out of it.
+pub struct Swap {
+    new: Slot<Model>,
+    old: Slot<Model>,
+    serving: Mutex<Serving>,
+    monitor: Arc<Monitor>,
+}
+
+/// What the run does now.
+struct Serving {
+    classes: Arc<ClassList>,
+    /// Of the last frame.
+    size_px: (u32, u32),
+}
+
+impl Swap {
+    pub(crate) fn new(classes: Arc<ClassList>, monitor: Arc<Monitor>) -> Self {
+        Self { new: Slot::new(), old: Slot::new(), serving: Mutex::new(Serving { classes, size_px: (0, 0) }), monitor }
+    }
+
+    /// Opens a model, warms it with a frame, and returns when it serves. If it cannot be opened or does not fit, the old one goes on, and the failure is an
+    /// event too.
+    ///
+    /// # Errors
+    /// That of `open`; [`Error::Swap`] if classes have other meanings than those of the serving model, or the run has ended.
+    pub fn change(&self, open: impl FnOnce() -> Result<Model>) -> Result<ModelInfo> {
+        let start = Instant::now();
+        let changed = open().and_then(|model| self.hand_over(model));
+        match &changed {
+            Ok(info) => {
+                self.monitor.event(format!("{} v{} ({}) serves; made ready in {} ms", info.name, info.version, info.precision, start.elapsed().as_millis()))
+            }
+            Err(error) => self.monitor.warning(format!("the model was not changed: {error}")),
+        }
+        changed
+    }
+
+    fn hand_over(&self, mut model: Model) -> Result<ModelInfo> {
+        let (classes, size_px) = {
+            let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&serving.classes), serving.size_px)
+        };
+        // Newer models append classes; going back to an older one takes them away again.
+        if let (Err(error), Err(_)) = (model.classes().must_extend(&classes), classes.must_extend(model.classes())) {
+            return Err(Error::Swap { reason: error.to_string() });
+        }
+        if size_px != (0, 0) {
+            model.warm(size_px)?;
+        }
+        let info = model.info();
+        let ended = || Error::Swap { reason: "the run has ended".into() };
+        if !self.new.put(model) {
+            return Err(ended());
+        }
+        // The old one is taken apart here, where nobody waits for it.
+        self.old.take().map(|_| info).ok_or_else(ended)
+    }
+
+    /// Lets a model that waits take the place of `model`, which is about to do a frame of this size.
+    pub(crate) fn take_over(&self, model: &mut Model, size_px: (u32, u32)) {
+        let Some(new) = self.new.try_take() else {
+            self.serving.lock().unwrap_or_else(PoisonError::into_inner).size_px = size_px;
+            return;
+        };
+        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Serving { classes: Arc::clone(new.classes()), size_px };
+        self.monitor.serves(new.info());
+        self.old.replace(std::mem::replace(model, new));
+    }
+
+    /// Ends all waiting when the guard goes.
+    pub(crate) fn close_at_end(&self) -> (CloseAtEnd<'_, Model>, CloseAtEnd<'_, Model>) {
+        (self.new.close_at_end(), self.old.close_at_end())
+    }
+}
