@@ -76,6 +76,15 @@ pub enum Error {
         /// What the system answered.
         reason: String,
     },
+    /// A run that cannot be asked.
+    #[error("cannot ask the run in {}: {reason}", path.display())]
+    #[diagnostic(code(amis::environment::control), help("is one running with `--state {}`? `amis-run status` tells how the last one ended", path.display()))]
+    Control {
+        /// The run's folder.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
     /// A model that cannot take over.
     #[error("the model cannot take over: {reason}")]
     #[diagnostic(

@@ -16,7 +16,7 @@ use crate::model::Model;
 use crate::overlay::Overlay;
 use crate::sink::{self, Sink, View};
 use crate::source::{self, Frame, Source};
-use crate::stats::{FrameRate, Monitor, Stage, Summary};
+use crate::stats::{FrameRate, Monitor, Stage, Summary, Worker};
 use crate::swap::Swap;
 use crate::{Error, Result};
 
@@ -204,7 +204,10 @@ impl Road<'_> {
             }
             let mut job = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
             let start = Instant::now();
-            if !source.next(&mut job.frame)? {
+            let busy = self.monitor.busy(Worker::Capture);
+            let more = source.next(&mut job.frame)?;
+            drop(busy);
+            if !more {
                 break;
             }
             self.count(number, Stage::Capture, start.elapsed());
@@ -223,7 +226,9 @@ impl Road<'_> {
         while let Some(mut job) = self.captured.take() {
             self.swap.take_over(model, (job.frame.width_px, job.frame.height_px));
             job.classes = Some(Arc::clone(model.classes()));
+            let busy = self.monitor.busy(Worker::Infer);
             let took = model.predict(&job.frame, &mut job.map)?;
+            drop(busy);
             for (stage, took) in [(Stage::Preprocess, took.preprocess), (Stage::Infer, took.infer), (Stage::ClassMap, took.class_map)] {
                 self.count(job.number, stage, took);
             }
@@ -295,6 +300,7 @@ struct Presenter<'a, P> {
 
 impl<P: FnMut(Progress)> Presenter<'_, P> {
     fn show(&mut self, job: &Job) -> Result<()> {
+        let _busy = self.monitor.busy(Worker::Present);
         let start = Instant::now();
         let fps = self.rate.tick(start);
         if let Some(classes) = job.classes.as_ref().filter(|classes| !Arc::ptr_eq(classes, &self.classes)) {

@@ -2,6 +2,7 @@
 
 mod memory;
 mod monitor;
+mod progress;
 mod prometheus;
 mod rate;
 mod times;
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 pub use memory::{peak_rss_mib, rss_mib};
 pub use monitor::{Event, Monitor, Stage};
+pub(crate) use progress::Worker;
 pub(crate) use rate::FrameRate;
 pub use times::Percentiles;
 

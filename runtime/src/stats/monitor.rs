@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use super::progress::{Busy, Progress, Worker};
 use super::times::{Times, covered};
 use super::{Minute, ModelInfo, Percentiles, STAGES, Summary, memory};
 use crate::faults::Faults;
@@ -44,6 +45,7 @@ pub struct Event {
 /// Statistics of one run, filled by its threads and read by whoever shows them.
 pub struct Monitor {
     state: Mutex<State>,
+    progress: Progress,
     faults: Option<Arc<Faults>>,
 }
 
@@ -78,7 +80,7 @@ impl Monitor {
             events: VecDeque::with_capacity(MAX_EVENTS),
             event_count: 0,
         };
-        Self { state: Mutex::new(state), faults }
+        Self { state: Mutex::new(state), progress: Progress::default(), faults }
     }
 
     /// Counts how long a station took for a frame.
@@ -137,9 +139,24 @@ impl Monitor {
     }
 
     /// Name and version of the model.
-    pub(crate) fn title(&self) -> String {
+    pub fn title(&self) -> String {
         let state = self.lock();
         format!("{} v{}", state.model.name, state.model.version)
+    }
+
+    /// Marks that a thread is in a call, until the guard goes.
+    pub(crate) fn busy(&self, worker: Worker) -> Busy<'_> {
+        self.progress.busy(worker)
+    }
+
+    /// Calls to source, model and sinks that came back so far. A run that gets on counts on, also when the source has no frames.
+    pub fn steps(&self) -> u64 {
+        self.progress.steps()
+    }
+
+    /// Which of source, model and sinks has not come back for longer than `limit`, and for how long.
+    pub fn stuck(&self, limit: Duration) -> Option<(&'static str, Duration)> {
+        self.progress.stuck(limit)
     }
 
     /// How long ago the last frame was finished; none before the first.

@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use amis_runtime::Result;
 use amis_runtime::pipeline::RunOptions;
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
         precision: args.precision.clone(),
         token: None,
     };
-    let summary = run::watched(&options)?;
+    let summary = run::watched(&options, Duration::from_secs(run::HANG_AFTER_S), None)?;
     if !args.json {
         run::print(&summary);
     }

@@ -5,7 +5,7 @@ use amis_artifacts::cli::finish;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{bench, doctor, run};
+use crate::{bench, doctor, run, status, swap};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,6 +30,10 @@ struct Cli {
 enum Command {
     /// Turns frames into class maps and shows them
     Run(run::Args),
+    /// Lets another bundle take over in a run that goes on
+    Swap(swap::Args),
+    /// Tells where a run is, or how it ended
+    Status(status::Args),
     /// Measures every station of a run
     Bench(bench::Args),
     /// Tells what this machine has and what is missing
@@ -43,6 +47,8 @@ pub(crate) fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).without_time().init();
     match cli.command {
         Command::Run(args) => finish(run::run(&args), args.json),
+        Command::Swap(args) => finish(swap::run(&args), args.json),
+        Command::Status(args) => finish(status::run(&args), args.json),
         Command::Bench(args) => finish(bench::run(&args), args.json),
         Command::Doctor(args) => finish(doctor::run(&args), args.json),
     }

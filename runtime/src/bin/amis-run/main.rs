@@ -2,8 +2,13 @@
 
 mod bench;
 mod cli;
+mod control;
 mod doctor;
 mod run;
+mod state;
+mod status;
+mod swap;
+mod watch;
 
 use std::process::ExitCode;
 

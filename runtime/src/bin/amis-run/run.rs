@@ -1,14 +1,17 @@
 use amis_artifacts::cli::print_line;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use amis_runtime::pipeline::{self, Progress, RunOptions};
+use amis_runtime::pipeline::{self, Parts, Progress, RunOptions};
 use amis_runtime::stats::{STAGES, Summary};
 use amis_runtime::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::control;
+use crate::state::State;
+use crate::watch::Watch;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,6 +19,9 @@ Examples:
   amis-run run --bundle street-3.amis --source 'dir:in?list=val.txt' --sink 'dir:out?what=mask'
   amis-run run --bundle street-3.amis --source synthetic: --sink video:run.avi --sink dir:out
   amis-run run --bundle street-3.amis --source 'synthetic:?realtime=1' --sink web:0.0.0.0:8080 --token @token";
+
+/// Default of `--hang-after`: longer than any inference, shorter than patience.
+pub(crate) const HANG_AFTER_S: u64 = 30;
 
 /// Arguments of `amis-run run`.
 #[derive(clap::Args)]
@@ -42,6 +48,12 @@ pub(crate) struct Args {
     /// What viewers of the sink web: have to bring; @FILE reads it from a file
     #[arg(long, value_name = "TEXT")]
     token: Option<String>,
+    /// Folder for the control socket, and for how the run ended
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Seconds after which a call to camera driver, model or sink that does not come back ends the process
+    #[arg(long, value_name = "SECONDS", default_value_t = HANG_AFTER_S, value_parser = clap::value_parser!(u64).range(1..))]
+    hang_after: u64,
     /// Precision of the graph to run
     #[arg(long, value_name = "NAME", default_value = "fp32")]
     precision: String,
@@ -81,27 +93,29 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
         precision: args.precision.clone(),
         token: args.token.as_deref().map(token).transpose()?,
     };
-    let summary = watched(&options)?;
+    let state = args.state.as_deref().map(State::begin).transpose()?;
+    let summary = watched(&options, Duration::from_secs(args.hang_after), state.as_ref()).inspect_err(|error| {
+        if let Some(state) = &state {
+            state.end(&error.to_string());
+        }
+    })?;
     if !args.json {
         print(&summary);
     }
     Ok(summary)
 }
 
-/// Runs with a progress bar on a terminal; Ctrl-C or SIGTERM ends the run in order, the second time at once.
-pub(crate) fn watched(options: &RunOptions) -> Result<Summary> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    let handler = move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(1);
-        }
-    };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        tracing::warn!("Ctrl-C will not end the run in order: {error}");
+/// Runs with a progress bar on a terminal; Ctrl-C or SIGTERM ends the run in order, the second time at once. With `state`, it can be asked meanwhile.
+pub(crate) fn watched(options: &RunOptions, hang_after: Duration, state: Option<&State>) -> Result<Summary> {
+    let parts = Parts::open(options)?;
+    let watch = Watch::new(options, &parts);
+    watch.listen();
+    watch.supervise(hang_after, state.cloned());
+    if let Some(state) = state {
+        control::serve(&state.socket(), &watch)?;
     }
     let bar = progress_bar();
-    let summary = pipeline::run(options, &stop, |progress: Progress| {
+    let summary = pipeline::run_parts(parts, options, &watch.stop, |progress: Progress| {
         if let Some(total) = progress.total {
             bar.set_length(total);
         }
@@ -109,10 +123,13 @@ pub(crate) fn watched(options: &RunOptions) -> Result<Summary> {
         bar.set_message(format!("{:.1} fps", progress.fps));
     });
     bar.finish_and_clear();
-    let summary = summary?;
+    let (summary, stopped) = (summary?, watch.stop.load(Ordering::Relaxed));
     if summary.frames == 0 {
-        let reason = if stop.load(Ordering::Relaxed) { "it was stopped before its first frame" } else { "no frame came through" };
+        let reason = if stopped { "it was stopped before its first frame" } else { "no frame came through" };
         return Err(Error::NoFrames { uri: options.source.clone(), reason: reason.to_owned() });
+    }
+    if let Some(state) = state {
+        state.end(if stopped { "it was asked to stop" } else { "the source ended" });
     }
     Ok(summary)
 }
