@@ -1,3 +1,5 @@
+use std::fmt::{Arguments, Write};
+
 use amis_artifacts::classes::{Class, ClassList};
 
 use super::canvas::{Canvas, Font};
@@ -18,6 +20,10 @@ pub(super) struct Legend {
     title: String,
     /// Characters of a line.
     columns: usize,
+    /// Places of the classes that are listed.
+    shown: Vec<usize>,
+    /// What is written now; kept, so that drawing allocates nothing.
+    text: String,
 }
 
 /// Where the legend stands on a picture.
@@ -36,7 +42,7 @@ impl Legend {
         let longest = classes.iter().map(|c| c.name.chars().count().min(MAX_NAME)).max().unwrap_or(0);
         // Two for the swatch, five for the share.
         let columns = (longest + 7).max(title.chars().count()).max("1234.5 fps".len());
-        Self { classes, title, columns }
+        Self { classes, title, columns, shown: Vec::new(), text: String::new() }
     }
 
     pub(super) fn place(&self, width: usize, height: usize) -> Place {
@@ -49,13 +55,14 @@ impl Legend {
     }
 
     /// Draws the legend with the share of each class, from its number of pixels.
-    pub(super) fn draw(&self, canvas: &mut Canvas<'_>, place: Place, counts: &[usize; 256], fps: f64) {
+    pub(super) fn draw(&mut self, canvas: &mut Canvas<'_>, place: Place, counts: &[usize; 256], fps: f64) {
         let (font, line) = (place.font, place.font.line_px());
         let pad = font.char_px() / 2;
         let pixels = counts.iter().sum::<usize>().max(1);
         let share = |class: &Class| 100.0 * counts[usize::from(class.id)] as f64 / pixels as f64;
+        let Self { classes, title, columns, shown, text } = self;
         let room = (canvas.height.saturating_sub(pad) / line).saturating_sub(2);
-        let shown = self.shown(room, share);
+        choose(classes, room, share, shown);
         let lines = 2 + shown.len();
         if place.panel_width_px > 0 {
             canvas.fill((place.left, 0), (place.panel_width_px, canvas.height), PANEL, 256);
@@ -63,30 +70,41 @@ impl Legend {
             canvas.fill((0, 0), (place.width, lines * line + 2 * pad), PANEL, BOX_ALPHA);
         }
         let at = |column: usize, row: usize| (place.left + pad + column * font.char_px(), pad + row * line);
-        canvas.text(at(0, 0), font, &self.title, WHITE);
-        canvas.text(at(0, 1), font, &format!("{:.1} fps", fps.min(9999.9)), GREY);
-        for (row, class) in (2..).zip(shown) {
+        canvas.text(at(0, 0), font, title, WHITE);
+        canvas.text(at(0, 1), font, write(text, format_args!("{:.1} fps", fps.min(9999.9))), GREY);
+        let listed = shown.iter().filter_map(|&place| classes.iter().nth(place));
+        for (row, class) in (2..).zip(listed) {
             let share = share(class);
             let color = if share > 0.0 { WHITE } else { GREY };
             let (left, top) = at(0, row);
             let side = line * 5 / 8;
             canvas.fill((left, top + (line - side) / 2), (side, side), class.color, 256);
-            let name: String = class.name.chars().take(MAX_NAME).collect();
-            canvas.text(at(2, row), font, &name, color);
-            let percent = if share > 0.0 && share < 1.0 { " <1%".to_owned() } else { format!("{share:3.0}%") };
-            canvas.text(at(self.columns - 4, row), font, &percent, color);
+            let name = class.name.char_indices().nth(MAX_NAME).map_or(class.name.as_str(), |(end, _)| &class.name[..end]);
+            canvas.text(at(2, row), font, name, color);
+            let percent = if share > 0.0 && share < 1.0 { " <1%" } else { write(text, format_args!("{share:3.0}%")) };
+            canvas.text(at(*columns - 4, row), font, percent, color);
         }
     }
+}
 
-    /// All classes if there is room, otherwise those that take most of the picture; always in order of their ids.
-    fn shown(&self, room: usize, share: impl Fn(&Class) -> f64) -> Vec<&Class> {
-        let mut shown: Vec<&Class> = self.classes.iter().collect();
-        if shown.len() > room {
-            shown.sort_by(|a, b| share(b).total_cmp(&share(a)));
-            shown.truncate(room);
-            shown.sort_by_key(|c| c.id);
-        }
-        shown
+/// Formats into `text`, in place of what it held.
+fn write<'a>(text: &'a mut String, arguments: Arguments<'_>) -> &'a str {
+    text.clear();
+    // A string takes everything.
+    let _ = text.write_fmt(arguments);
+    text
+}
+
+/// Places of all classes if there is room, otherwise of those that take most of the picture; always in order of their ids.
+fn choose(classes: &ClassList, room: usize, share: impl Fn(&Class) -> f64, shown: &mut Vec<usize>) {
+    shown.clear();
+    shown.extend(0..classes.len());
+    if shown.len() > room {
+        let share = |place: usize| classes.iter().nth(place).map_or(0.0, &share);
+        // Equal shares stay in order, as a stable sort would have it, but without its memory.
+        shown.sort_unstable_by(|&a, &b| share(b).total_cmp(&share(a)).then(a.cmp(&b)));
+        shown.truncate(room);
+        shown.sort_unstable();
     }
 }
 
@@ -97,11 +115,13 @@ mod tests {
 
     #[test]
     fn without_room_the_largest_classes_stay_in_order() {
-        let legend = Legend::new(ClassList::from_names(&["a", "b", "c", "d"]).unwrap(), "");
+        let classes = ClassList::from_names(&["a", "b", "c", "d"]).unwrap();
         let share = |class: &Class| [0.1, 0.5, 0.0, 0.4][usize::from(class.id)];
-        let names = |room| legend.shown(room, share).iter().map(|c| c.name.clone()).collect::<Vec<_>>();
-        assert_eq!(names(2), ["b", "d"]);
-        assert_eq!(names(4), ["a", "b", "c", "d"]);
-        assert!(names(0).is_empty());
+        let places = |room| {
+            let mut shown = vec![7];
+            choose(&classes, room, share, &mut shown);
+            shown
+        };
+        assert_eq!((places(2), places(4), places(0)), (vec![1, 3], vec![0, 1, 2, 3], vec![]));
     }
 }

@@ -67,8 +67,8 @@ impl Overlay {
     /// Small frames get the legend on a panel at their right, so that it hides nothing; the picture is wider than the frame then.
     pub fn draw(&mut self, frame: &Frame, map: &[u8], fps: f64) -> &Picture {
         let (width, height) = (frame.width_px as usize, frame.height_px as usize);
-        let legend = self.legend.as_ref().map(|legend| (legend, legend.place(width, height)));
-        let stride = width + legend.map_or(0, |(_, place)| place.panel_width_px);
+        let place = self.legend.as_ref().map(|legend| legend.place(width, height));
+        let stride = width + place.map_or(0, |place| place.panel_width_px);
         (self.picture.width_px, self.picture.height_px) = (stride as u32, frame.height_px);
         self.picture.rgb.resize(stride * height * 3, 0);
         let mut counts = [0; 256];
@@ -80,7 +80,7 @@ impl Overlay {
                 mark_edges(&self.inks, ids, below, out);
             }
         }
-        if let Some((legend, place)) = legend {
+        if let Some((legend, place)) = self.legend.as_mut().zip(place) {
             legend.draw(&mut Canvas { rgb: &mut self.picture.rgb, width: stride, height }, place, &counts, fps);
         }
         &self.picture

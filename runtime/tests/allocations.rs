@@ -1,0 +1,96 @@
+//! After its first frames a run allocates nothing any more: every buffer goes round.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::alloc::System;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use amis_runtime::Result;
+use amis_runtime::pipeline::{self, Parts, RunOptions};
+use amis_runtime::sink::{Sink, View};
+use amis_runtime::source::{Frame, Source};
+use amis_runtime::stats::Monitor;
+use common::{Halves, halves_model};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Frames that may allocate.
+const WARMUP: u64 = 50;
+/// Frames that are looked at.
+const FRAMES: u64 = 200;
+
+/// A camera of this size; it fills the buffer that it is given.
+struct Camera((u32, u32), u64);
+
+impl Source for Camera {
+    fn next(&mut self, frame: &mut Frame) -> Result<bool> {
+        std::thread::sleep(Duration::from_millis(1));
+        (frame.width_px, frame.height_px) = self.0;
+        frame.rgb.resize((self.0.0 * self.0.1 * 3) as usize, 0);
+        frame.rgb.fill(self.1 as u8);
+        (frame.index, frame.captured) = (self.1, Instant::now());
+        self.1 += 1;
+        Ok(true)
+    }
+
+    fn realtime(&self) -> bool {
+        true
+    }
+}
+
+/// Looks at the allocator after the warm-up and at the end.
+struct Count(Arc<Mutex<Vec<Stats>>>, u64);
+
+impl Sink for Count {
+    fn show(&mut self, _: &View<'_>) -> Result<()> {
+        self.1 += 1;
+        if self.1 == WARMUP || self.1 == WARMUP + FRAMES {
+            self.0.lock().unwrap().push(ALLOCATOR.stats());
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Allocations and bytes a frame.
+fn allocated(size: (u32, u32)) -> (f64, f64) {
+    let (model, stats) = (halves_model(Halves::default()), Arc::new(Mutex::new(Vec::with_capacity(4))));
+    let monitor = Arc::new(Monitor::new(model.info(), None));
+    let parts = Parts::new(Box::new(Camera(size, 0)), model, vec![Box::new(Count(Arc::clone(&stats), 0))], monitor);
+    let options = RunOptions {
+        bundle: Path::new("x.amis").into(),
+        source: String::new(),
+        sinks: Vec::new(),
+        frames: Some(WARMUP + FRAMES + 10),
+        warmup_frames: 0,
+        opacity: 0.5,
+        threads: 1,
+        precision: "fp32".into(),
+        token: None,
+    };
+    pipeline::run_parts(parts, &options, &AtomicBool::new(false), |_| {}).unwrap();
+    let stats = stats.lock().unwrap();
+    let between = stats[1] - stats[0];
+    ((between.allocations + between.reallocations) as f64 / FRAMES as f64, between.bytes_allocated as f64 / FRAMES as f64)
+}
+
+/// One test, because the allocator counts for the whole process.
+#[test]
+fn nothing_is_allocated_after_the_first_frames() {
+    // Of the network's size: nothing is resized. Ten threads' start and the like would show as fractions.
+    let (times, bytes) = allocated((96, 64));
+    assert!(times < 0.05, "{times} allocations, {bytes} bytes a frame");
+    // The resizing library makes its table of weights anew for every picture; no pixel buffer is among it.
+    let (times, bytes) = allocated((640, 480));
+    println!("resized: {times} allocations, {bytes} bytes a frame");
+    assert!(times < 12.0 && bytes < 64.0 * 1024.0, "{times} allocations, {bytes} bytes a frame");
+}
