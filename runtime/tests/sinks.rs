@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amis_artifacts::classes::ClassList;
-use amis_runtime::overlay::Overlay;
+use amis_runtime::overlay::{Overlay, Picture};
 use amis_runtime::sink::{self, Run, Sink, View};
 use amis_runtime::source::Frame;
 use amis_runtime::stats::{ModelInfo, Monitor};
@@ -166,4 +166,74 @@ fn places_that_cannot_be_written_are_named() {
     assert!(show(sink.as_mut(), SIZE, 0, Instant::now()).unwrap_err().to_string().contains("/proc/nothing/run.avi"));
     sink.finish().unwrap();
     assert!(!Path::new("/proc/nothing").exists());
+}
+
+/// Names and total bytes of a folder.
+fn listing(dir: &Path) -> (Vec<String>, u64) {
+    let mut entries: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap()).collect();
+    entries.sort_by_key(|e| e.file_name());
+    (entries.iter().map(|e| e.file_name().into_string().unwrap()).collect(), entries.iter().map(|e| e.metadata().unwrap().len()).sum())
+}
+
+#[test]
+fn a_folder_with_a_limit_loses_its_oldest_pictures() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("old.jpg"), vec![0; 900_000]).unwrap();
+    fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+    let mut sink = open(&format!("dir:{}?max_mib=1&what=mask", dir.path().display()), false);
+    // Noise, so that a mask takes as many bytes as it has pixels.
+    let (frame, map) = noise(400, 300);
+    let overlay = Picture::default();
+    for index in 0..20 {
+        let frame = Frame { index, name: format!("n{index:02}"), ..frame.clone() };
+        sink.show(&View { frame: &frame, map: &map, overlay: &overlay, classes: &classes() }).unwrap();
+    }
+    let (names, bytes) = listing(dir.path());
+    assert!(bytes <= (1 << 20) + 4 && bytes > 700_000, "{bytes} bytes in {names:?}");
+    assert!(
+        names.contains(&"notes.txt".into()) && names.contains(&"n19.png".into()) && !names.contains(&"old.jpg".into()) && !names.contains(&"n00.png".into())
+    );
+}
+
+#[test]
+fn pictures_go_when_they_are_too_old() {
+    let dir = tempfile::tempdir().unwrap();
+    // 0.36 seconds.
+    let mut sink = open(&format!("dir:{}?max_hours=0.0001", dir.path().display()), false);
+    show(sink.as_mut(), SIZE, 0, Instant::now()).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    show(sink.as_mut(), SIZE, 1, Instant::now()).unwrap();
+    assert_eq!(listing(dir.path()).0, ["n1.jpg"]);
+}
+
+#[test]
+fn a_video_with_a_limit_goes_on_in_the_next_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("video:{}?max_mib=1&fps=10", dir.path().join("run.avi").display());
+    let (frame, map) = noise(400, 300);
+    let overlay = Picture { rgb: frame.rgb.clone(), width_px: 400, height_px: 300 };
+    for _ in 0..2 {
+        let mut sink = open(&name, false);
+        for _ in 0..12 {
+            sink.show(&View { frame: &frame, map: &map, overlay: &overlay, classes: &classes() }).unwrap();
+        }
+        sink.finish().unwrap();
+    }
+    let (names, bytes) = listing(dir.path());
+    assert!(bytes <= 1 << 20 && names.len() > 2, "{bytes} bytes in {names:?}");
+    // One frame a file, and the second run counts on.
+    assert_eq!(names.last().unwrap(), "run-000024.avi");
+    assert!(names.iter().all(|name| !indexed_frames(&fs::read(dir.path().join(name)).unwrap()).is_empty()));
+}
+
+/// A frame and a class map that nothing makes smaller.
+fn noise(width_px: u32, height_px: u32) -> (Frame, Vec<u8>) {
+    let mut state = 1u32;
+    let mut byte = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let rgb: Vec<u8> = (0..width_px * height_px * 3).map(|_| byte()).collect();
+    let map = (0..width_px * height_px).map(|_| byte()).collect();
+    (Frame { rgb, width_px, height_px, ..Frame::default() }, map)
 }

@@ -40,6 +40,16 @@ impl AviWriter {
         Ok(writer)
     }
 
+    /// Whether a picture of so many bytes would make the file larger than `max_bytes` or than players read.
+    pub(super) fn full(&self, jpeg_bytes: usize, max_bytes: Option<u64>) -> bool {
+        self.end + jpeg_bytes as u64 > max_bytes.unwrap_or(MAX_BYTES).min(MAX_BYTES)
+    }
+
+    /// Bytes that it has when it is finished now.
+    pub(super) fn bytes(&self) -> u64 {
+        self.end + 8 + 16 * self.index.len() as u64
+    }
+
     /// Appends a JPEG picture.
     pub(super) fn add(&mut self, jpeg: &[u8], fps: f64) -> io::Result<()> {
         if self.end + jpeg.len() as u64 > MAX_BYTES {

@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::keep::{self, Keep};
 use super::{Sink, View, jpeg, mask};
 use crate::uri::Uri;
 use crate::{Error, Result};
@@ -9,6 +10,7 @@ use crate::{Error, Result};
 pub(super) struct Folder {
     dir: PathBuf,
     what: What,
+    keep: Keep,
     bytes: Vec<u8>,
 }
 
@@ -20,20 +22,24 @@ enum What {
 }
 
 impl Folder {
-    /// `dir:PATH?what=overlay|mask|both`.
+    /// `dir:PATH?what=overlay|mask|both&max_mib=1000&max_hours=24`. The limits count all pictures of the folder.
     pub(super) fn open(mut uri: Uri<'_>) -> Result<Self> {
         uri.example("dir:overlays?what=both");
         let dir = PathBuf::from(uri.path()?);
         let what = uri.choice("what", &[("overlay", What::Overlay), ("mask", What::Mask), ("both", What::Both)])?;
-        uri.finish("what")?;
+        let mut keep = Keep::from_uri(&mut uri)?;
+        uri.finish(&format!("what, {}", keep::SETTINGS))?;
         fs::create_dir_all(&dir).map_err(|e| wrong(&dir, e))?;
-        Ok(Self { dir, what, bytes: Vec::new() })
+        keep.adopt(&dir, |name| (name.ends_with(".jpg") || name.ends_with(".png")) && !name.starts_with('.'));
+        Ok(Self { dir, what, keep, bytes: Vec::new() })
     }
 
     /// Writes beside the target and renames, so that whoever watches the folder never reads half a picture.
-    fn write(&self, name: String) -> Result<()> {
+    fn write(&mut self, name: String) -> Result<()> {
         let (path, part) = (self.dir.join(&name), self.dir.join(format!(".{name}.part")));
-        fs::write(&part, &self.bytes).and_then(|()| fs::rename(&part, &path)).map_err(|e| wrong(&path, e))
+        fs::write(&part, &self.bytes).and_then(|()| fs::rename(&part, &path)).map_err(|e| wrong(&path, e))?;
+        self.keep.add(path, self.bytes.len() as u64);
+        Ok(())
     }
 }
 

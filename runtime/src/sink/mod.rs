@@ -2,6 +2,7 @@
 
 mod avi;
 mod folder;
+mod keep;
 mod lines;
 mod live;
 mod video;
