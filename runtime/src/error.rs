@@ -85,6 +85,15 @@ pub enum Error {
         /// What went wrong.
         reason: String,
     },
+    /// A class that the model does not know.
+    #[error("the model has no class {name:?}; it has {known}")]
+    #[diagnostic(code(amis::usage::class), help("`--confidence` takes a number from 0 to 1 for all classes, or NAME=NUMBER for one"))]
+    Class {
+        /// What was asked for.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
     /// A model that cannot take over.
     #[error("the model cannot take over: {reason}")]
     #[diagnostic(

@@ -10,6 +10,7 @@ pub mod faults;
 pub mod model;
 pub mod overlay;
 pub mod pipeline;
+pub mod refine;
 pub mod regions;
 pub mod sink;
 pub mod source;

@@ -11,6 +11,7 @@ use amis_artifacts::preprocess::Preprocessor;
 use crate::backend::Backend;
 use crate::backend::onnxruntime::{OnnxRuntime, Options};
 use crate::class_map::ClassMapper;
+use crate::refine::{Refine, RefineOptions};
 use crate::source::Frame;
 use crate::stats::ModelInfo;
 use crate::{Error, Result};
@@ -26,6 +27,7 @@ pub struct Model {
     backend: Box<dyn Backend>,
     preprocessor: Preprocessor,
     input: Vec<f32>,
+    refine: Option<Refine>,
     /// For frames of this size; cameras keep theirs.
     mapper: Option<((u32, u32), ClassMapper)>,
 }
@@ -69,7 +71,16 @@ impl Model {
         }
         let (preprocessor, input) = (Preprocessor::new(spec.clone()), vec![0.0; spec.input_len()]);
         let classes = Arc::new(manifest.classes.clone());
-        Ok(Self { manifest, classes, precision: precision.to_owned(), backend, preprocessor, input, mapper: None })
+        Ok(Self { manifest, classes, precision: precision.to_owned(), backend, preprocessor, input, refine: None, mapper: None })
+    }
+
+    /// Refines logits before they become classes.
+    ///
+    /// # Errors
+    /// As [`Refine::new`].
+    pub fn refine(&mut self, options: &RefineOptions) -> Result<()> {
+        self.refine = Refine::new(options, &self.classes)?;
+        Ok(())
     }
 
     /// The bundle's manifest.
@@ -109,6 +120,11 @@ impl Model {
         let [_, classes, h, w] = self.backend.output_shape();
         let logits = self.backend.infer(&self.input)?;
         let inferred = Instant::now();
+        let spec = &self.manifest.image_spec;
+        let logits = match &mut self.refine {
+            None => logits,
+            Some(refine) => refine.run(logits, [classes, h, w], &self.input, (spec.height_px as usize, spec.width_px as usize)),
+        };
         let size = (frame.width_px, frame.height_px);
         if self.mapper.as_ref().is_none_or(|(known, _)| *known != size) {
             self.mapper = Some((size, ClassMapper::for_frame([classes, h, w], &self.manifest.image_spec, size.0, size.1)?));

@@ -14,6 +14,7 @@ use amis_artifacts::classes::ClassList;
 use crate::exchange::Slot;
 use crate::model::Model;
 use crate::overlay::Overlay;
+use crate::refine::RefineOptions;
 use crate::sink::{self, Sink, View};
 use crate::source::{self, Frame, Source};
 use crate::stats::{FrameRate, Monitor, Stage, Summary, Worker};
@@ -41,6 +42,8 @@ pub struct RunOptions {
     pub precision: String,
     /// What viewers have to bring to the sink `web:`.
     pub token: Option<String>,
+    /// What happens to logits before they become classes.
+    pub refine: RefineOptions,
 }
 
 /// How far a run is.
@@ -72,9 +75,11 @@ impl RunOptions {
     /// Opens a bundle as these options say, their own or another.
     ///
     /// # Errors
-    /// As [`Model::open`].
+    /// As [`Model::open`] and [`Model::refine`].
     pub fn open_model(&self, bundle: &Path) -> Result<Model> {
-        Model::open(bundle, &self.precision, self.threads)
+        let mut model = Model::open(bundle, &self.precision, self.threads)?;
+        model.refine(&self.refine)?;
+        Ok(model)
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use amis_runtime::Result;
 use amis_runtime::pipeline::{self, Parts, RunOptions};
+use amis_runtime::refine::RefineOptions;
 use amis_runtime::sink::{Sink, View};
 use amis_runtime::source::{Frame, Source};
 use amis_runtime::stats::Monitor;
@@ -76,6 +77,7 @@ fn allocated(size: (u32, u32)) -> (f64, f64) {
         threads: 1,
         precision: "fp32".into(),
         token: None,
+        refine: RefineOptions::default(),
     };
     pipeline::run_parts(parts, &options, &AtomicBool::new(false), |_| {}).unwrap();
     let stats = stats.lock().unwrap();

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use amis_runtime::pipeline::{self, Parts, RunOptions};
+use amis_runtime::refine::RefineOptions;
 use amis_runtime::sink::{self, Run};
 use amis_runtime::source;
 use amis_runtime::stats::Monitor;
@@ -146,6 +147,7 @@ fn the_page_shows_the_picture_and_its_switches_work() {
         threads: 1,
         precision: "fp32".into(),
         token: None,
+        refine: RefineOptions::default(),
     };
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {

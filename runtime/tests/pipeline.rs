@@ -13,6 +13,7 @@ use amis_artifacts::bundle::BundleManifest;
 use amis_runtime::backend::Backend;
 use amis_runtime::model::Model;
 use amis_runtime::pipeline::{self, Parts, RunOptions};
+use amis_runtime::refine::RefineOptions;
 use amis_runtime::sink::{Sink, View};
 use amis_runtime::source::{Frame, Source};
 use amis_runtime::stats::{Monitor, STAGES, Summary};
@@ -30,6 +31,7 @@ fn options(bundle: &Path, source: &str, sinks: &[String]) -> RunOptions {
         threads: 1,
         precision: "fp32".into(),
         token: None,
+        refine: RefineOptions::default(),
     }
 }
 

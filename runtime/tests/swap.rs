@@ -12,6 +12,7 @@ use std::time::Duration;
 use amis_artifacts::classes::ClassList;
 use amis_runtime::model::Model;
 use amis_runtime::pipeline::{self, Parts, RunOptions};
+use amis_runtime::refine::RefineOptions;
 use amis_runtime::sink::{Sink, View};
 use amis_runtime::stats::{Monitor, Summary, rss_mib};
 use amis_runtime::swap::Swap;
@@ -47,6 +48,7 @@ fn options(bundle: &Path) -> RunOptions {
         threads: 1,
         precision: "fp32".into(),
         token: None,
+        refine: RefineOptions::default(),
     }
 }
 

@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use amis_runtime::pipeline::{self, Parts, RunOptions};
+use amis_runtime::refine::RefineOptions;
 use amis_runtime::sink::{self, Run};
 use amis_runtime::stats::{Monitor, Summary};
 use amis_runtime::{Result, source};
@@ -46,6 +47,7 @@ impl Running {
             threads: 1,
             precision: "fp32".into(),
             token: None,
+            refine: RefineOptions::default(),
         };
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use amis_runtime::Result;
 use amis_runtime::pipeline::RunOptions;
+use amis_runtime::refine::RefineOptions;
 use amis_runtime::stats::Summary;
 
 use crate::run;
@@ -50,6 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
         threads: args.threads,
         precision: args.precision.clone(),
         token: None,
+        refine: RefineOptions::default(),
     };
     let summary = run::watched(&options, Duration::from_secs(run::HANG_AFTER_S), None)?;
     if !args.json {

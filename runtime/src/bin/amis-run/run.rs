@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use amis_runtime::pipeline::{self, Parts, Progress, RunOptions};
+use amis_runtime::refine::RefineOptions;
 use amis_runtime::stats::{STAGES, Summary};
 use amis_runtime::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -45,6 +46,12 @@ pub(crate) struct Args {
     /// Threads of the inference; 0: one a physical core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    /// Weight of the past in every frame, 0 to 0.99, against flicker; where the picture moves there is no past
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = smooth)]
+    smooth: f32,
+    /// Least probability that makes a class, for all or for one (may stand several times); below it is background
+    #[arg(long, value_name = "[CLASS=]X", value_parser = confidence)]
+    confidence: Vec<(Option<String>, f32)>,
     /// What viewers of the sink web: have to bring; @FILE reads it from a file
     #[arg(long, value_name = "TEXT")]
     token: Option<String>,
@@ -81,6 +88,16 @@ fn token(text: &str) -> Result<String> {
     Ok(token)
 }
 
+fn smooth(text: &str) -> std::result::Result<f32, String> {
+    text.parse().ok().filter(|x| (0.0..=0.99).contains(x)).ok_or_else(|| "expected a number from 0 to 0.99".to_owned())
+}
+
+fn confidence(text: &str) -> std::result::Result<(Option<String>, f32), String> {
+    let (name, number) = text.rsplit_once('=').map_or((None, text), |(name, number)| (Some(name.to_owned()), number));
+    let number = number.parse().ok().filter(|x| (0.0..=1.0).contains(x)).ok_or_else(|| "expected a number from 0 to 1, or CLASS=NUMBER".to_owned())?;
+    Ok((name, number))
+}
+
 pub(crate) fn run(args: &Args) -> Result<Summary> {
     let options = RunOptions {
         bundle: args.bundle.clone(),
@@ -92,6 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
         threads: args.threads,
         precision: args.precision.clone(),
         token: args.token.as_deref().map(token).transpose()?,
+        refine: RefineOptions { smooth: args.smooth, confidence: args.confidence.clone() },
     };
     let state = args.state.as_deref().map(State::begin).transpose()?;
     let summary = watched(&options, Duration::from_secs(args.hang_after), state.as_ref()).inspect_err(|error| {
