@@ -24,7 +24,7 @@ distributed := --features amis-trainer/distributed
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build build-distributed demo results check test test-distributed bench bench-data bench-step bench-cuda clean
+.PHONY: help setup env build build-distributed demo results check test test-distributed bench bench-data bench-step bench-run bench-cuda clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -74,6 +74,11 @@ bench-data: setup ## decoding and augmenting, beside PIL and torchvision
 
 bench-step: setup ## a training step, beside PyTorch: time, memory, losses
 	cargo bench --locked --workspace --bench step -- --python "$(AMIS_HOME)/venv/bin/python" --memory
+
+# make bench-run BUNDLE=demo-out/step-2.amis: one thread each, the same frames of 1280x720.
+bench-run: build ## the live road beside ONNX Runtime and OpenCV in Python, on BUNDLE
+	"$(AMIS_HOME)/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r benches/requirements.txt
+	scripts/bench-run.sh "$(CARGO_TARGET_DIR)/release/amis-run" "$(AMIS_HOME)/venv/bin/python" "$(BUNDLE)"
 
 bench-cuda: setup ## a training step on a CUDA GPU: time, memory, losses against the CPU's
 	cargo bench --locked --workspace --bench cuda

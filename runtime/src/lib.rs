@@ -3,6 +3,7 @@
 //! [`pipeline::run`] is the whole road; every station of it is a module.
 
 pub mod backend;
+pub mod board;
 pub mod class_map;
 mod error;
 mod exchange;

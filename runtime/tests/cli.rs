@@ -43,6 +43,7 @@ fn run_and_bench_print_one_json_object() {
     let bench = program(&["bench", "--bundle", bundle, "--frames", "7", "--json"]).output().unwrap();
     let summary = json(&bench);
     assert_eq!(summary["frames"].as_u64(), Some(7));
+    assert!(summary["board"]["power_w"].is_object() && summary["board"]["temperature_c"].is_object());
     assert!(summary["stages"]["infer"]["p50_ms"].as_f64().is_some_and(|ms| ms > 0.0));
     assert!(json(&program(&["doctor", "--json"]).output().unwrap())["onnxruntime"]["build"].as_str().is_some_and(|b| b.contains("ORT")));
 

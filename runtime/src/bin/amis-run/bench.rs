@@ -1,10 +1,13 @@
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use amis_artifacts::cli::print_line;
 use amis_runtime::Result;
+use amis_runtime::board::{self, Board};
 use amis_runtime::pipeline::RunOptions;
 use amis_runtime::refine::RefineOptions;
 use amis_runtime::stats::Summary;
+use serde::Serialize;
 
 use crate::run;
 
@@ -40,7 +43,19 @@ pub(crate) struct Args {
     pub(crate) json: bool,
 }
 
-pub(crate) fn run(args: &Args) -> Result<Summary> {
+/// What was measured.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    #[serde(flatten)]
+    summary: Summary,
+    /// Power and temperature, where the board tells.
+    board: Board,
+}
+
+/// Between two readings of the board.
+const BOARD_PERIOD: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(args: &Args) -> Result<Report> {
     let options = RunOptions {
         bundle: args.bundle.clone(),
         source: args.source.clone(),
@@ -53,9 +68,18 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
         token: None,
         refine: RefineOptions::default(),
     };
-    let summary = run::watched(&options, Duration::from_secs(run::HANG_AFTER_S), None)?;
+    let (mut board, mut due) = (Board::default(), Instant::now());
+    let summary = run::watched(&options, Duration::from_secs(run::HANG_AFTER_S), None, || {
+        if Instant::now() >= due {
+            board.add(board::read(Path::new("/sys")));
+            due = Instant::now() + BOARD_PERIOD;
+        }
+    })?;
     if !args.json {
         run::print(&summary);
+        for (values, unit) in [(&board.power_w, "W"), (&board.temperature_c, "degrees C")] {
+            values.iter().for_each(|(name, range)| print_line(format_args!("{name}: {:.1} {unit}, at most {:.1}", range.mean, range.max)));
+        }
     }
-    Ok(summary)
+    Ok(Report { summary, board })
 }

@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
         refine: RefineOptions { smooth: args.smooth, confidence: args.confidence.clone() },
     };
     let state = args.state.as_deref().map(State::begin).transpose()?;
-    let summary = watched(&options, Duration::from_secs(args.hang_after), state.as_ref()).inspect_err(|error| {
+    let summary = watched(&options, Duration::from_secs(args.hang_after), state.as_ref(), || {}).inspect_err(|error| {
         if let Some(state) = &state {
             state.end(&error.to_string());
         }
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
 }
 
 /// Runs with a progress bar on a terminal; Ctrl-C or SIGTERM ends the run in order, the second time at once. With `state`, it can be asked meanwhile.
-pub(crate) fn watched(options: &RunOptions, hang_after: Duration, state: Option<&State>) -> Result<Summary> {
+pub(crate) fn watched(options: &RunOptions, hang_after: Duration, state: Option<&State>, mut on_frame: impl FnMut() + Send) -> Result<Summary> {
     let parts = Parts::open(options)?;
     let watch = Watch::new(options, &parts);
     watch.listen();
@@ -139,6 +139,7 @@ pub(crate) fn watched(options: &RunOptions, hang_after: Duration, state: Option<
         }
         bar.set_position(progress.frames);
         bar.set_message(format!("{:.1} fps", progress.fps));
+        on_frame();
     });
     bar.finish_and_clear();
     let (summary, stopped) = (summary?, watch.stop.load(Ordering::Relaxed));
