@@ -43,6 +43,15 @@ pub struct Timing {
     pub class_map: Duration,
 }
 
+/// What [`Model::predict`] tells of a frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Prediction {
+    /// How long it took.
+    pub timing: Timing,
+    /// Mean entropy of the probabilities, 0 (sure) to 1 (all classes alike).
+    pub entropy: f32,
+}
+
 impl Model {
     /// Opens a bundle and loads its graph for the CPU at `precision` ("fp32", "int8"), with `threads` threads (0: one a physical core).
     ///
@@ -113,7 +122,7 @@ impl Model {
     ///
     /// # Errors
     /// A frame that cannot be used, or a failed inference.
-    pub fn predict(&mut self, frame: &Frame, map: &mut Vec<u8>) -> Result<Timing> {
+    pub fn predict(&mut self, frame: &Frame, map: &mut Vec<u8>) -> Result<Prediction> {
         let start = Instant::now();
         self.preprocessor.run(&frame.rgb, frame.width_px, frame.height_px, &mut self.input)?;
         let prepared = Instant::now();
@@ -125,6 +134,7 @@ impl Model {
             None => logits,
             Some(refine) => refine.run(logits, [classes, h, w], &self.input, (spec.height_px as usize, spec.width_px as usize)),
         };
+        let entropy = entropy(logits, classes);
         let size = (frame.width_px, frame.height_px);
         if self.mapper.as_ref().is_none_or(|(known, _)| *known != size) {
             self.mapper = Some((size, ClassMapper::for_frame([classes, h, w], &self.manifest.image_spec, size.0, size.1)?));
@@ -132,11 +142,43 @@ impl Model {
         if let Some((_, mapper)) = &mut self.mapper {
             mapper.run(logits, map)?;
         }
-        Ok(Timing { preprocess: prepared - start, infer: inferred - prepared, class_map: inferred.elapsed() })
+        let timing = Timing { preprocess: prepared - start, infer: inferred - prepared, class_map: inferred.elapsed() };
+        Ok(Prediction { timing, entropy })
     }
+}
+
+/// Mean over all positions of `[C, h, w]` of the entropy of their probabilities, as a part of the largest that there can be.
+fn entropy(logits: &[f32], classes: usize) -> f32 {
+    let plane = logits.len() / classes.max(1);
+    if plane == 0 || classes < 2 {
+        return 0.0;
+    }
+    let of = |cell: usize| {
+        let values = || logits[cell..].iter().step_by(plane);
+        let largest = values().copied().fold(f32::NEG_INFINITY, f32::max);
+        // With e = exp(l - max): the entropy is ln(sum e) - sum(e * (l - max)) / sum(e).
+        let (sum, weighted) = values().fold((0.0, 0.0), |(sum, weighted), l| ((l - largest).exp() + sum, (l - largest).exp() * (l - largest) + weighted));
+        sum.ln() - weighted / sum
+    };
+    (0..plane).map(of).sum::<f32>() / (plane as f32 * (classes as f32).ln())
 }
 
 fn no_graph(path: &Path, manifest: &BundleManifest, precision: &str) -> Error {
     let graphs: Vec<String> = manifest.graphs.iter().map(|g| format!("{} {}", g.target, g.precision)).collect();
     Error::NoGraph { path: path.into(), target: CPU, precision: precision.to_owned(), available: graphs.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::entropy;
+
+    #[test]
+    fn entropy_is_from_sure_to_all_alike() {
+        assert!((entropy(&[3.0; 12], 4) - 1.0).abs() < 1e-6);
+        assert!(entropy(&[60.0, 0.0, 0.0, 0.0], 4) < 1e-6);
+        // Two of four alike at one position, all alike at the other: (1/2 + 1) / 2.
+        let logits = [50.0, 0.0, 50.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        assert!((entropy(&logits, 4) - 0.75).abs() < 1e-6);
+        assert_eq!(entropy(&[1.0; 4], 1), 0.0);
+    }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use amis_artifacts::classes::ClassList;
 
 use crate::exchange::Slot;
-use crate::model::Model;
+use crate::model::{Model, Prediction};
 use crate::overlay::Overlay;
 use crate::refine::RefineOptions;
 use crate::sink::{self, Sink, View};
@@ -176,6 +176,8 @@ pub fn run_parts(parts: Parts, options: &RunOptions, stop: &AtomicBool, progress
 struct Job {
     frame: Frame,
     map: Vec<u8>,
+    /// How unsure the model is, 0 to 1.
+    entropy: f32,
     /// Of the model that made the map.
     classes: Option<Arc<ClassList>>,
     /// When its capture began; the run's clock starts with the first that counts.
@@ -232,7 +234,8 @@ impl Road<'_> {
             self.swap.take_over(model, (job.frame.width_px, job.frame.height_px));
             job.classes = Some(Arc::clone(model.classes()));
             let busy = self.monitor.busy(Worker::Infer);
-            let took = model.predict(&job.frame, &mut job.map)?;
+            let Prediction { timing: took, entropy } = model.predict(&job.frame, &mut job.map)?;
+            job.entropy = entropy;
             drop(busy);
             for (stage, took) in [(Stage::Preprocess, took.preprocess), (Stage::Infer, took.infer), (Stage::ClassMap, took.class_map)] {
                 self.count(job.number, stage, took);
@@ -314,7 +317,7 @@ impl<P: FnMut(Progress)> Presenter<'_, P> {
         }
         let overlay = self.overlay.draw(&job.frame, &job.map, fps);
         let drawn = Instant::now();
-        let view = View { frame: &job.frame, map: &job.map, overlay, classes: &self.classes };
+        let view = View { frame: &job.frame, map: &job.map, overlay, entropy: job.entropy, classes: &self.classes };
         self.sinks.iter_mut().try_for_each(|sink| sink.show(&view))?;
         self.shown += 1;
         let Some(frames) = self.shown.checked_sub(self.warmup).filter(|&frames| frames > 0) else { return Ok(()) };

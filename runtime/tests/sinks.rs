@@ -35,7 +35,7 @@ fn show(sink: &mut dyn Sink, (width_px, height_px): (u32, u32), index: u64, capt
     let map: Vec<u8> = (0..pixels).map(|i| [0, 1, 255][i % 3]).collect();
     let mut overlay = Overlay::new(&classes(), "t", 0.5);
     let picture = overlay.draw(&frame, &map, 1.0);
-    sink.show(&View { frame: &frame, map: &map, overlay: picture, classes: &classes() })
+    sink.show(&View { frame: &frame, map: &map, overlay: picture, entropy: 0.0, classes: &classes() })
 }
 
 /// Little-endian number in a file.
@@ -186,7 +186,7 @@ fn a_folder_with_a_limit_loses_its_oldest_pictures() {
     let overlay = Picture::default();
     for index in 0..20 {
         let frame = Frame { index, name: format!("n{index:02}"), ..frame.clone() };
-        sink.show(&View { frame: &frame, map: &map, overlay: &overlay, classes: &classes() }).unwrap();
+        sink.show(&View { frame: &frame, map: &map, overlay: &overlay, entropy: 0.0, classes: &classes() }).unwrap();
     }
     let (names, bytes) = listing(dir.path());
     assert!(bytes <= (1 << 20) + 4 && bytes > 700_000, "{bytes} bytes in {names:?}");
@@ -215,7 +215,7 @@ fn a_video_with_a_limit_goes_on_in_the_next_file() {
     for _ in 0..2 {
         let mut sink = open(&name, false);
         for _ in 0..12 {
-            sink.show(&View { frame: &frame, map: &map, overlay: &overlay, classes: &classes() }).unwrap();
+            sink.show(&View { frame: &frame, map: &map, overlay: &overlay, entropy: 0.0, classes: &classes() }).unwrap();
         }
         sink.finish().unwrap();
     }
@@ -236,4 +236,43 @@ fn noise(width_px: u32, height_px: u32) -> (Frame, Vec<u8>) {
     let rgb: Vec<u8> = (0..width_px * height_px * 3).map(|_| byte()).collect();
     let map = (0..width_px * height_px).map(|_| byte()).collect();
     (Frame { rgb, width_px, height_px, ..Frame::default() }, map)
+}
+
+#[test]
+fn what_the_model_is_least_sure_of_is_collected() {
+    let dir = tempfile::tempdir().unwrap();
+    let overlay = Picture::default();
+    let show = |sink: &mut dyn Sink, grey: u8, entropy: f32, index: u64| {
+        let frame = Frame { rgb: vec![grey; 32 * 32 * 3], width_px: 32, height_px: 32, index, name: format!("f{index}"), captured: Instant::now() };
+        sink.show(&View { frame: &frame, map: &[1; 32 * 32], overlay: &overlay, entropy, classes: &classes() }).unwrap();
+    };
+    // Scores of the images that lie there, by their grey.
+    let kept = || {
+        let json: serde_json::Value = serde_json::from_slice(&fs::read(dir.path().join("collected.json")).unwrap()).unwrap();
+        let mut kept: Vec<(u64, f64)> = Vec::new();
+        for about in json.as_array().unwrap() {
+            let name = about["name"].as_str().unwrap();
+            let image = image::open(dir.path().join(format!("images/{name}.jpg"))).unwrap().into_rgb8();
+            assert!(dir.path().join(format!("proposals/{name}.png")).exists());
+            kept.push((u64::from(image.get_pixel(5, 5).0[0]) / 10, about["entropy"].as_f64().unwrap()));
+        }
+        kept.sort_by_key(|(grey, _)| *grey);
+        assert_eq!(listing(&dir.path().join("images")).0.len(), kept.len());
+        kept.into_iter().map(|(grey, entropy)| (grey, (entropy * 100.0).round() as u64)).collect::<Vec<_>>()
+    };
+    let name = format!("collect:{}?frames=2&seconds=0", dir.path().display());
+    let mut sink = open(&name, false);
+    show(sink.as_mut(), 52, 0.3, 0);
+    show(sink.as_mut(), 102, 0.5, 1);
+    assert_eq!(kept(), [(5, 30), (10, 50)]);
+    // Full: a new scene that is surer is left, one that is less sure takes the place of the surest.
+    show(sink.as_mut(), 152, 0.2, 2);
+    show(sink.as_mut(), 202, 0.4, 3);
+    assert_eq!(kept(), [(10, 50), (20, 40)]);
+    // The same scene again, less sure: it takes its own place. A second run knows what the first has kept.
+    sink.finish().unwrap();
+    let mut sink = open(&name, false);
+    show(sink.as_mut(), 103, 0.9, 4);
+    show(sink.as_mut(), 203, 0.1, 5);
+    assert_eq!(kept(), [(10, 90), (20, 40)]);
 }

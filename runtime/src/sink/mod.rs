@@ -1,6 +1,7 @@
 //! Where results go.
 
 mod avi;
+mod collect;
 mod folder;
 mod keep;
 mod lines;
@@ -17,6 +18,7 @@ use crate::overlay::Picture;
 use crate::source::Frame;
 use crate::stats::Monitor;
 use crate::uri::Uri;
+use collect::Collect;
 use folder::Folder;
 use lines::Lines;
 use video::Video;
@@ -31,6 +33,8 @@ pub struct View<'a> {
     pub map: &'a [u8],
     /// The frame with colours and legend.
     pub overlay: &'a Picture,
+    /// How unsure the model is: mean entropy of its probabilities, 0 (sure) to 1 (all classes alike).
+    pub entropy: f32,
     /// The classes of the model that made the map.
     pub classes: &'a Arc<ClassList>,
 }
@@ -88,10 +92,11 @@ pub fn open(text: &str, run: &Run<'_>) -> Result<Box<dyn Sink>> {
         "dir" => Ok(Box::new(Folder::open(uri)?)),
         "video" => Ok(Box::new(Video::open(uri, run)?)),
         "web" => Ok(Box::new(Web::open(uri, run)?)),
+        "collect" => Ok(Box::new(Collect::open(uri)?)),
         "lines" => Ok(Box::new(Lines::open(uri)?)),
         "null" if uri.target.is_empty() => uri.finish("none").map(|()| Box::new(Null) as Box<dyn Sink>),
         "null" => Err(uri.wrong(format!("{:?} after null:, expected nothing", uri.target))),
-        other => Err(uri.wrong(format!("scheme {other:?} is not known, expected web, lines, dir, video or null"))),
+        other => Err(uri.wrong(format!("scheme {other:?} is not known, expected web, lines, collect, dir, video or null"))),
     }
 }
 

@@ -14,7 +14,7 @@ Examples:
   amis-run doctor
 
 Sources: image:PATH, dir:PATH[?list=FILE], synthetic:[?width=640&height=480&fps=30&frames=120&seed=1&realtime=1]
-Sinks:   web:HOST:PORT, lines:PATH, dir:PATH[?what=overlay|mask|both], video:PATH.avi[?fps=30], null:
+Sinks:   web:HOST:PORT, lines:PATH, collect:PATH, dir:PATH[?what=overlay|mask|both], video:PATH.avi[?fps=30], null:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 wrong input, 4 something is missing on this machine";
 

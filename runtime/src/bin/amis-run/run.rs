@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Where frames come from: image:PATH, dir:PATH, synthetic:
     #[arg(long, value_name = "NAME")]
     source: String,
-    /// Where results go: web:ADDRESS, lines:PATH, dir:PATH, video:PATH.avi, null: (may stand several times)
+    /// Where results go: web:ADDRESS, lines:PATH, collect:PATH, dir:PATH, video:PATH.avi, null: (may stand several times)
     #[arg(long = "sink", value_name = "NAME", required = true)]
     sinks: Vec<String>,
     /// Stop after so many frames

@@ -112,7 +112,7 @@ mod tests {
         let classes = Arc::new(ClassList::from_names(&["background", "road"]).unwrap());
         let frame = Frame { rgb: vec![90; 32 * 16 * 3], width_px: 32, height_px: 16, ..Frame::default() };
         let overlay = Picture::default();
-        let view = View { frame: &frame, map: &[1; 32 * 16], overlay: &overlay, classes: &classes };
+        let view = View { frame: &frame, map: &[1; 32 * 16], overlay: &overlay, entropy: 0.0, classes: &classes };
         live.show(&view);
         let mut viewers: Vec<_> = (0..10).map(|_| live.hub.subscribe(Topic::Picture(Look::default())).unwrap()).collect();
         live.show(&view);
