@@ -91,8 +91,7 @@ fn nothing_is_allocated_after_the_first_frames() {
     // Of the network's size: nothing is resized. Ten threads' start and the like would show as fractions.
     let (times, bytes) = allocated((96, 64));
     assert!(times < 0.05, "{times} allocations, {bytes} bytes a frame");
-    // The resizing library makes its table of weights anew for every picture; no pixel buffer is among it.
+    // The resizing library makes its weights anew for every picture, an allocation for each line and column of the input; no pixel buffer is among them.
     let (times, bytes) = allocated((640, 480));
-    println!("resized: {times} allocations, {bytes} bytes a frame");
-    assert!(times < 12.0 && bytes < 64.0 * 1024.0, "{times} allocations, {bytes} bytes a frame");
+    assert!(times < 200.0 && bytes < 48.0 * 1024.0, "{times} allocations, {bytes} bytes a frame");
 }

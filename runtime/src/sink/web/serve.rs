@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn names_from_elsewhere_are_not_this_machine() {
-        for host in ["", "localhost", "LOCALHOST:8080", "127.0.0.1:80", "[::1]:8080", "::1", "192.168.1.7"] {
+        for host in ["", "localhost", "LOCALHOST:8080", "127.0.0.1:80", "[::1]:8080", "[::1]", "192.168.1.7"] {
             assert!(names_this_machine(host), "{host}");
         }
         for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example"] {
