@@ -24,7 +24,7 @@ distributed := --features amis-trainer/distributed
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build build-distributed demo results check test test-distributed bench bench-data bench-step bench-run bench-cuda clean
+.PHONY: help setup env build build-distributed demo results check cross test test-distributed bench bench-data bench-step bench-run bench-cuda clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -60,6 +60,9 @@ check: setup ## formatting, lints, documentation, licences of the dependencies
 # The test of the road starts the real programs; cargo builds them with the tests, since their packages have integration tests.
 test: setup ## all tests, the demo among them
 	cargo test $(cargo_flags)
+
+cross: setup ## amis-run for a Jetson (aarch64, glibc 2.31 and later)
+	@scripts/cross.sh "$(AMIS_HOME)"
 
 test-distributed: build-distributed ## lints and tests of training by several processes, which start mpirun
 	cargo clippy $(cargo_flags) $(distributed) --all-targets -- -D warnings
