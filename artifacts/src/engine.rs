@@ -71,12 +71,17 @@ pub struct EngineKey {
 }
 
 impl EngineKey {
-    /// Whether an engine with this key may be used where `here` is asked for; else the first field that differs, found, expected.
-    /// An engine built ahead of time fits every GPU of its compute capabilities.
+    /// Whether the engine with this key, in file `path`, may be used where `here` is asked for. One built ahead of time fits every
+    /// GPU of its compute capabilities.
     ///
     /// # Errors
-    /// The difference.
-    pub fn fits(&self, here: &Self) -> std::result::Result<(), Difference> {
+    /// The first field that differs, found and expected.
+    pub fn require(&self, here: &Self, path: &Path) -> Result<()> {
+        let refuse = |Difference { field, found, expected }| Error::ForeignEngine { path: path.into(), field, found, expected };
+        self.fits(here).map_err(refuse)
+    }
+
+    fn fits(&self, here: &Self) -> std::result::Result<(), Difference> {
         let same = |field: &str, found: &dyn ToString, expected: &dyn ToString| {
             let difference = Difference { field: field.to_owned(), found: found.to_string(), expected: expected.to_string() };
             if difference.found == difference.expected { Ok(()) } else { Err(difference) }
@@ -114,14 +119,14 @@ impl fmt::Display for BuiltFor {
 }
 
 /// Why an engine does not fit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+#[derive(Debug, PartialEq, Eq)]
+struct Difference {
     /// Field of the key, in words.
-    pub field: String,
+    field: String,
     /// What the engine has.
-    pub found: String,
+    found: String,
     /// What is needed.
-    pub expected: String,
+    expected: String,
 }
 
 /// What stands before the plan.
@@ -166,17 +171,6 @@ pub fn write(path: &Path, header: &EngineHeader, plan: &[u8]) -> Result<()> {
 /// Unreadable; no container, such as a raw plan; cut, longer or changed; of another version of the format.
 pub fn read(path: &Path) -> Result<(EngineHeader, Vec<u8>)> {
     decode(files::read_limited(path, "an engine", MAX_ENGINE_BYTES)?, path)
-}
-
-/// Reads an engine for use where `here` is needed.
-///
-/// # Errors
-/// As [`read`], and the field of the key that differs.
-pub fn read_for(path: &Path, here: &EngineKey) -> Result<(EngineHeader, Vec<u8>)> {
-    let (header, plan) = read(path)?;
-    let refuse = |Difference { field, found, expected }| Error::ForeignEngine { path: path.into(), field, found, expected };
-    header.key.fits(here).map_err(refuse)?;
-    Ok((header, plan))
 }
 
 /// The engine in these bytes; `path` is for messages.
@@ -267,7 +261,9 @@ mod tests {
         let path = dir.path().join("x.engine");
         write(&path, &header(), b"plan").unwrap();
         assert!(is_engine(&path).unwrap());
-        assert_eq!(read_for(&path, &header().key).unwrap(), (header(), b"plan".to_vec()));
+        let (found, plan) = read(&path).unwrap();
+        assert_eq!((&found, plan.as_slice()), (&header(), &b"plan"[..]));
+        found.key.require(&header().key, &path).unwrap();
 
         let other_gpu = |change: fn(&mut Gpu)| {
             let mut gpu = orin();
@@ -284,7 +280,7 @@ mod tests {
             (EngineKey { options: BTreeMap::new(), ..header().key }, "build option dla_core is 0, expected not set"),
         ];
         for (here, words) in others {
-            let error = read_for(&path, &here).unwrap_err().to_string();
+            let error = found.key.require(&here, &path).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
     }

@@ -72,7 +72,7 @@ pub fn build(builder: &mut Command, request: &Request<'_>, on_progress: &mut dyn
         }
     };
     let start = Instant::now();
-    let built = child::build(builder, flavor, &bytes, &options, on_progress)?;
+    let built = child::build(builder, flavor, &bytes, &options, on_progress).map_err(|error| with_names(error, &model))?;
     let seconds = start.elapsed().as_secs_f64();
     let key = EngineKey {
         tensorrt: built.version.to_string(),
@@ -96,6 +96,18 @@ fn lowering(model: &ModelProto, path: &Path) -> Result<Option<Lowering>> {
     let Builder { flags, float_nodes } = serde_json::from_str(entry.value()).map_err(wrong)?;
     let has = |name: &str| flags.iter().any(|flag| flag == name);
     Ok(Some(Lowering { fp16: has("fp16"), int8: has("int8"), obey: has("obey_precision_constraints"), float_nodes }))
+}
+
+/// TensorRT before 9 says of a node that it refuses no more than its position.
+fn with_names(error: amis_tensorrt::Error, model: &ModelProto) -> amis_tensorrt::Error {
+    let amis_tensorrt::Error::Model { version, mut errors } = error else { return error };
+    let nodes = model.graph.as_ref().map_or(&[][..], |graph| &graph.node);
+    for error in errors.iter_mut().filter(|error| error.node.is_empty()) {
+        if let Some(node) = error.node_index.and_then(|at| nodes.get(at)) {
+            (error.node, error.op) = (node.name().to_owned(), node.op_type().to_owned());
+        }
+    }
+    amis_tensorrt::Error::Model { version, errors }
 }
 
 /// The engine's precision: that of the graph, or of what a float32 graph may be lowered to.
@@ -126,7 +138,8 @@ fn named(options: &BuildOptions) -> BTreeMap<String, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use amis_artifacts::onnx::StringStringEntryProto;
+    use amis_artifacts::onnx::{GraphProto, NodeProto, StringStringEntryProto};
+    use amis_tensorrt::{ParserError, Version};
 
     fn with_builder(text: &str) -> ModelProto {
         let entry = StringStringEntryProto { key: Some(BUILDER_KEY.into()), value: Some(text.into()) };
@@ -143,6 +156,16 @@ mod tests {
         assert_eq!((precision(&model, Some(&found)), precision(&model, None)), ("fp16", "fp32"));
         assert_eq!(lowering(&ModelProto::default(), Path::new("x")).unwrap(), None);
         assert!(lowering(&with_builder("fp16"), Path::new("x.onnx")).unwrap_err().to_string().contains("amis.builder"));
+    }
+
+    #[test]
+    fn nodes_that_tensorrt_only_counts_get_their_names() {
+        let nodes = ["first", "second"].map(|name| NodeProto { name: Some(name.into()), op_type: Some("Erf".into()), ..NodeProto::default() });
+        let model = ModelProto { graph: Some(GraphProto { node: nodes.to_vec(), ..GraphProto::default() }), ..ModelProto::default() };
+        let at = |node_index| ParserError { code: 8, node: String::new(), op: String::new(), node_index, description: "no".into() };
+        let version = Version { flavor: Flavor::Enterprise, major: 8, minor: 5, patch: 2 };
+        let text = with_names(amis_tensorrt::Error::Model { version, errors: vec![at(Some(1)), at(Some(7)), at(None)] }, &model).to_string();
+        assert!(text.contains("- node second (Erf): no") && text.contains("- node 7: no"), "{text}");
     }
 
     #[test]

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../tensorrt/tests/common/fake.rs"]
+#[allow(dead_code)]
+mod fake;
 
 use std::io::Write;
 use std::path::Path;
@@ -9,10 +12,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use amis_artifacts::model_spec::{Groups, ModelSpec};
-use amis_artifacts::onnx::{self, ModelProto};
+use amis_artifacts::onnx::{self, ModelProto, StringStringEntryProto};
 use amis_artifacts::weights::Weights;
 use amis_export::graph::{self, Output};
 use amis_export::inspect::inspect;
+use amis_export::passes::{BUILDER_KEY, Builder};
 use common::{build_rtx, manifest, random_weights};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -146,4 +150,41 @@ fn what_goes_wrong_in_the_builder_has_its_own_code_and_words() {
     let (code, text) = run(&["--timing-cache", "cache"]);
     assert!(code == Some(2) && text.contains("TensorRT-RTX keeps no timing cache") && !dir.path().join("cache").exists(), "{text}");
     assert!(!dir.path().join("odd.engine").exists());
+}
+
+#[test]
+fn tensorrt_proper_builds_for_the_gpu_of_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    // The stand-in for the CUDA driver, where the loader of both processes looks; what it is asked to build with goes to its log.
+    std::os::unix::fs::symlink(fake::shim(), dir.path().join("libcuda.so")).unwrap();
+    for library in ["libnvinfer.so.10", "libnvonnxparser.so.10"] {
+        std::fs::write(dir.path().join(library), "").unwrap();
+    }
+    let (mut model, _) = vit_tiny(Output::Masks, 1);
+    let builder = Builder { flags: vec!["fp16".into()], float_nodes: vec!["decoder.softmax".into()] };
+    let entry = StringStringEntryProto { key: Some(BUILDER_KEY.into()), value: Some(serde_json::to_string(&builder).unwrap()) };
+    model.metadata_props.push(entry);
+    onnx::write(&dir.path().join("model.onnx"), &model).unwrap();
+    let run = |more: &[&str]| {
+        let arguments = ["engine", "--onnx", "model.onnx", "--flavor", "enterprise", "--out", "model.engine", "--timing-cache", "cache"];
+        let mut command = program();
+        command.args(arguments).args(more).current_dir(dir.path()).env("LD_LIBRARY_PATH", dir.path());
+        let output = command.env("AMIS_TRT_SHIM", fake::shim()).env("AMIS_TENSORRT_LIB", dir.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let log = run(&["--dla-core", "1", "--max-batch", "2"]);
+    assert!(log.contains("workspace 0 memory ") && log.contains(" batch 2 dla 1 flags 1 float decoder.softmax"), "{log}");
+    let limit: u64 = log.split(" memory ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
+    assert!(limit > 1 << 25, "half of the machine's memory is {limit} bytes");
+    assert_eq!(std::fs::read(dir.path().join("cache")).unwrap(), b"+");
+    let (header, plan) = amis_artifacts::engine::read(&dir.path().join("model.engine")).unwrap();
+    assert_eq!(plan, std::fs::read(dir.path().join("model.onnx")).unwrap());
+    assert_eq!((header.key.tensorrt.as_str(), header.key.precision.as_str()), ("TensorRT 10.3.0", "fp16"));
+    assert_eq!(header.key.built_for.to_string(), "Fake Orin, compute capability 8.7, 8 multiprocessors");
+    assert_eq!(header.key.options.into_iter().collect::<Vec<_>>(), [("dla_core".into(), "1".into()), ("max_batch".into(), "2".into())]);
+
+    let log = run(&["--workspace-mib", "3"]);
+    assert!(log.contains("workspace 3145728 memory ") && log.contains(" batch 0 dla -1 "), "{log}");
+    assert_eq!(std::fs::read(dir.path().join("cache")).unwrap(), b"++");
 }

@@ -14,6 +14,10 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Data(#[from] amis_data::Error),
+    /// TensorRT or a GPU is missing, or an engine does not run.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    TensorRt(#[from] amis_tensorrt::Error),
     /// The name of a source or sink that cannot be understood.
     #[error("{kind} {uri:?}: {problem}")]
     #[diagnostic(code(amis::usage::uri), help("for example {example}"))]

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use amis_artifacts::bundle::{self, BundleManifest};
 use amis_artifacts::classes::ClassList;
 use amis_artifacts::preprocess::Preprocessor;
+use amis_tensorrt::Library;
 
 use crate::backend::Backend;
 use crate::backend::onnxruntime::{OnnxRuntime, Options};
+use crate::backend::tensorrt::TensorRt;
 use crate::class_map::ClassMapper;
 use crate::refine::{Refine, RefineOptions};
 use crate::source::Frame;
@@ -53,12 +55,17 @@ pub struct Prediction {
 }
 
 impl Model {
-    /// Opens a bundle and loads its graph for the CPU at `precision` ("fp32", "int8"), with `threads` threads (0: one a physical core).
+    /// Opens a bundle and loads its graph for the CPU at `precision` ("fp32", "int8"), with `threads` threads (0: one a physical core);
+    /// or the engine that was built from one of its graphs of that precision.
     ///
     /// # Errors
-    /// A damaged bundle, no such graph, a graph that does not fit the manifest, or no ONNX Runtime.
-    pub fn open(path: &Path, precision: &str, threads: usize) -> Result<Self> {
+    /// A damaged bundle, no such graph, a graph that does not fit the manifest, no ONNX Runtime; with an engine see [`TensorRt::open`].
+    pub fn open(path: &Path, precision: &str, threads: usize, engine: Option<&Path>) -> Result<Self> {
         let manifest = bundle::read_manifest(path)?;
+        if let Some(engine) = engine {
+            let backend = TensorRt::open(engine, &manifest, precision, Library::find)?;
+            return Self::new(engine, manifest, precision, Box::new(backend));
+        }
         let graph = manifest.graph(CPU, precision).ok_or_else(|| no_graph(path, &manifest, precision))?;
         let dir = tempfile::tempdir().map_err(|source| amis_artifacts::Error::Io { action: "create", path: std::env::temp_dir(), source })?;
         bundle::unpack(path, dir.path())?;

@@ -40,6 +40,8 @@ pub struct RunOptions {
     pub threads: usize,
     /// Precision of the graph: "fp32", "int8".
     pub precision: String,
+    /// Engine that was built from that graph, to run it on the GPU.
+    pub engine: Option<PathBuf>,
     /// What viewers have to bring to the sink `web:`.
     pub token: Option<String>,
     /// What happens to logits before they become classes.
@@ -77,7 +79,7 @@ impl RunOptions {
     /// # Errors
     /// As [`Model::open`] and [`Model::refine`].
     pub fn open_model(&self, bundle: &Path) -> Result<Model> {
-        let mut model = Model::open(bundle, &self.precision, self.threads)?;
+        let mut model = Model::open(bundle, &self.precision, self.threads, self.engine.as_deref())?;
         model.refine(&self.refine)?;
         Ok(model)
     }

@@ -76,6 +76,7 @@ fn allocated(size: (u32, u32)) -> (f64, f64) {
         opacity: 0.5,
         threads: 1,
         precision: "fp32".into(),
+        engine: None,
         token: None,
         refine: RefineOptions::default(),
     };

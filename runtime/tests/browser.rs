@@ -146,6 +146,7 @@ fn the_page_shows_the_picture_and_its_switches_work() {
         opacity: 0.5,
         threads: 1,
         precision: "fp32".into(),
+        engine: None,
         token: None,
         refine: RefineOptions::default(),
     };

@@ -30,6 +30,7 @@ fn options(bundle: &Path, source: &str, sinks: &[String]) -> RunOptions {
         opacity: 0.5,
         threads: 1,
         precision: "fp32".into(),
+        engine: None,
         token: None,
         refine: RefineOptions::default(),
     }

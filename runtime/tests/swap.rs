@@ -47,6 +47,7 @@ fn options(bundle: &Path) -> RunOptions {
         opacity: 0.5,
         threads: 1,
         precision: "fp32".into(),
+        engine: None,
         token: None,
         refine: RefineOptions::default(),
     }

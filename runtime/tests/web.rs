@@ -50,6 +50,7 @@ impl Running {
             opacity: 0.5,
             threads: 1,
             precision: "fp32".into(),
+            engine: None,
             token: None,
             refine: RefineOptions::default(),
         };

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <type_traits>
 
 #if defined(TRT_MAJOR_RTX)
 #define AMIS_IS_RTX 1
@@ -33,14 +34,24 @@
     (AMIS_IS_RTX || NV_TENSORRT_MAJOR >= 9 || (NV_TENSORRT_MAJOR == 8 && NV_TENSORRT_MINOR >= 6))
 
 using CreateBuilder = void* (*) (void* logger, int32_t version);
+using CreateRuntime = void* (*) (void* logger, int32_t version);
 using CreateParser = void* (*) (void* network, void* logger, int version);
 using LibraryVersion = int32_t (*)();
 
 struct amis_trt_library
 {
     CreateBuilder createBuilder;
+    CreateRuntime createRuntime;
     CreateParser createParser;
     amis_trt_version version;
+};
+
+struct amis_trt_engine
+{
+    // In this order: each is made by the one before it and must go first.
+    std::unique_ptr<nvinfer1::IRuntime> runtime;
+    std::unique_ptr<nvinfer1::ICudaEngine> engine;
+    std::unique_ptr<nvinfer1::IExecutionContext> context;
 };
 
 namespace
@@ -85,7 +96,8 @@ int32_t guarded(amis_trt_sink const& sink, Body body) noexcept
 
 bool isComplete(amis_trt_sink const* sink) noexcept
 {
-    return sink && sink->log && sink->fail && sink->parser_error && sink->progress && sink->timing_cache && sink->built;
+    return sink && sink->log && sink->fail && sink->parser_error && sink->progress && sink->timing_cache && sink->built
+        && sink->inspected && sink->layer_time;
 }
 
 std::string orEmpty(char const* text)
@@ -96,7 +108,7 @@ std::string orEmpty(char const* text)
 // ---- log --------------------------------------------------------------------------------------------------------
 
 // TensorRT keeps the first logger that it is given for the whole process, from whatever thread it likes. So there is
-// one that is never destroyed, and each build connects its sink to it.
+// one that is never destroyed, and each call connects its sink to it.
 class Logger final : public nvinfer1::ILogger
 {
 public:
@@ -126,7 +138,7 @@ Logger& logger()
     return *instance;
 }
 
-// Holds the log for one build; a second build waits here.
+// Holds the log for one call; another one waits here.
 class LogScope
 {
 public:
@@ -211,19 +223,20 @@ std::unique_ptr<amis_trt_library> openLibrary(char const* tensorrt, char const* 
     auto const createBuilder = symbol<CreateBuilder>(core, tensorrt, "createInferBuilder_INTERNAL");
     auto const version = decode(symbol<LibraryVersion>(core, tensorrt, "getInferLibVersion")());
     checkVersion(tensorrt, version);
+    auto const createRuntime = symbol<CreateRuntime>(core, tensorrt, "createInferRuntime_INTERNAL");
     void* const onnx = load(parser);
     auto const createParser = symbol<CreateParser>(onnx, parser, "createNvOnnxParser_INTERNAL");
-    return std::unique_ptr<amis_trt_library>{new amis_trt_library{createBuilder, createParser, version}};
+    return std::unique_ptr<amis_trt_library>{new amis_trt_library{createBuilder, createRuntime, createParser, version}};
 }
 
 // ---- building ---------------------------------------------------------------------------------------------------
 
 template <typename T>
-std::unique_ptr<T> owned(T* object, char const* what)
+std::unique_ptr<T> owned(T* object, char const* what, amis_trt_status status = AMIS_TRT_BUILD)
 {
     if (!object)
     {
-        throw Failure{AMIS_TRT_BUILD, std::string{"TensorRT gave no "} + what};
+        throw Failure{status, std::string{"TensorRT gave no "} + what};
     }
     return std::unique_ptr<T>{object};
 }
@@ -612,6 +625,118 @@ void build(amis_trt_library const& library, amis_trt_build_request const& reques
     sink.built(sink.user, plan->data(), plan->size(), layers);
 }
 
+// ---- running ----------------------------------------------------------------------------------------------------
+
+std::unique_ptr<amis_trt_engine> deserialize(
+    amis_trt_library const& library, void const* plan, size_t plan_bytes, amis_trt_sink const& sink)
+{
+    LogScope const scope{sink};
+    std::unique_ptr<amis_trt_engine> made{new amis_trt_engine};
+    made->runtime = owned(static_cast<nvinfer1::IRuntime*>(library.createRuntime(
+                              &logger(), static_cast<int32_t>(NV_TENSORRT_VERSION))),
+        "runtime", AMIS_TRT_PLAN);
+    made->engine = owned(made->runtime->deserializeCudaEngine(plan, plan_bytes), "engine for the plan", AMIS_TRT_PLAN);
+    made->context = owned(made->engine->createExecutionContext(), "execution context", AMIS_TRT_PLAN);
+    return made;
+}
+
+amis_trt_tensor tensorAt(amis_trt_engine const& engine, int32_t index)
+{
+    if (index < 0 || index >= engine.engine->getNbIOTensors())
+    {
+        throw Failure{AMIS_TRT_ARGUMENT, "the engine has no tensor " + std::to_string(index)};
+    }
+    char const* const name = engine.engine->getIOTensorName(index);
+    auto const sizes = engine.context->getTensorShape(name);
+    if (sizes.nbDims < 0 || sizes.nbDims > AMIS_TRT_MAX_RANK)
+    {
+        throw Failure{AMIS_TRT_RUN, "tensor " + orEmpty(name) + " has no usable shape"};
+    }
+    amis_trt_tensor tensor{};
+    tensor.name = name;
+    tensor.is_input = engine.engine->getTensorIOMode(name) == nvinfer1::TensorIOMode::kINPUT ? 1 : 0;
+    tensor.type = static_cast<int32_t>(engine.engine->getTensorDataType(name));
+    tensor.rank = sizes.nbDims;
+    for (int32_t axis = 0; axis < sizes.nbDims; ++axis)
+    {
+        tensor.sizes[axis] = sizes.d[axis];
+    }
+    return tensor;
+}
+
+void setSizes(amis_trt_engine& engine, char const* name, int64_t const* sizes, int32_t rank, amis_trt_sink const& sink)
+{
+    LogScope const scope{sink};
+    nvinfer1::Dims shape{};
+    shape.nbDims = rank;
+    for (int32_t axis = 0; axis < rank; ++axis)
+    {
+        shape.d[axis] = static_cast<std::remove_reference_t<decltype(shape.d[0])>>(sizes[axis]);
+    }
+    if (!engine.context->setInputShape(name, shape))
+    {
+        throw Failure{AMIS_TRT_RUN, "input " + orEmpty(name) + " does not take this shape"};
+    }
+}
+
+void bind(amis_trt_engine& engine, char const* name, void* address, amis_trt_sink const& sink)
+{
+    LogScope const scope{sink};
+    if (!engine.context->setTensorAddress(name, address))
+    {
+        throw Failure{AMIS_TRT_RUN, "tensor " + orEmpty(name) + " does not take this address"};
+    }
+}
+
+void enqueue(amis_trt_engine& engine, void* stream, amis_trt_sink const& sink)
+{
+    LogScope const scope{sink};
+    if (!engine.context->enqueueV3(static_cast<cudaStream_t>(stream)))
+    {
+        throw Failure{AMIS_TRT_RUN, "TensorRT did not enqueue the engine"};
+    }
+}
+
+class LayerTimes final : public nvinfer1::IProfiler
+{
+public:
+    explicit LayerTimes(amis_trt_sink const& sink)
+        : mSink{sink}
+    {
+    }
+
+    void reportLayerTime(char const* layer, float milliseconds) noexcept override
+    {
+        mSink.layer_time(mSink.user, layer ? layer : "", milliseconds);
+    }
+
+private:
+    amis_trt_sink const& mSink;
+};
+
+void timeLayers(amis_trt_engine& engine, void* stream, amis_trt_sink const& sink)
+{
+    LogScope const scope{sink};
+    LayerTimes times{sink};
+    engine.context->setProfiler(&times);
+    // With a profiler TensorRT waits for the layers and reports before it returns.
+    bool const done = engine.context->enqueueV3(static_cast<cudaStream_t>(stream));
+    engine.context->setProfiler(nullptr);
+    if (!done)
+    {
+        throw Failure{AMIS_TRT_RUN, "TensorRT did not enqueue the engine"};
+    }
+}
+
+void inspect(amis_trt_engine const& engine, amis_trt_sink const& sink)
+{
+    LogScope const scope{sink};
+    auto const inspector = owned(engine.engine->createEngineInspector(), "engine inspector", AMIS_TRT_RUN);
+    inspector->setExecutionContext(engine.context.get());
+    std::string const json = orEmpty(inspector->getEngineInformation(nvinfer1::LayerInformationFormat::kJSON));
+    sink.inspected(sink.user, json.c_str());
+}
+
 } // namespace
 
 uint32_t amis_trt_abi(void)
@@ -670,6 +795,82 @@ int32_t amis_trt_build(
         return AMIS_TRT_ARGUMENT;
     }
     return guarded(*sink, [&] { build(*library, *request, *sink); });
+}
+
+int32_t amis_trt_deserialize(amis_trt_library const* library, void const* plan, size_t plan_bytes,
+    amis_trt_sink const* sink, amis_trt_engine** out)
+{
+    if (!isComplete(sink) || !library || !plan || !out)
+    {
+        return AMIS_TRT_ARGUMENT;
+    }
+    return guarded(*sink, [&] { *out = deserialize(*library, plan, plan_bytes, *sink).release(); });
+}
+
+int32_t amis_trt_tensor_count(amis_trt_engine const* engine)
+{
+    return engine->engine->getNbIOTensors();
+}
+
+int32_t amis_trt_tensor_at(
+    amis_trt_engine const* engine, int32_t index, amis_trt_sink const* sink, amis_trt_tensor* out)
+{
+    if (!isComplete(sink) || !engine || !out)
+    {
+        return AMIS_TRT_ARGUMENT;
+    }
+    return guarded(*sink, [&] { *out = tensorAt(*engine, index); });
+}
+
+int32_t amis_trt_set_sizes(
+    amis_trt_engine* engine, char const* name, int64_t const* sizes, int32_t rank, amis_trt_sink const* sink)
+{
+    if (!isComplete(sink) || !engine || !name || !sizes || rank < 0 || rank > AMIS_TRT_MAX_RANK)
+    {
+        return AMIS_TRT_ARGUMENT;
+    }
+    return guarded(*sink, [&] { setSizes(*engine, name, sizes, rank, *sink); });
+}
+
+int32_t amis_trt_bind(amis_trt_engine* engine, char const* name, void* address, amis_trt_sink const* sink)
+{
+    if (!isComplete(sink) || !engine || !name)
+    {
+        return AMIS_TRT_ARGUMENT;
+    }
+    return guarded(*sink, [&] { bind(*engine, name, address, *sink); });
+}
+
+int32_t amis_trt_enqueue(amis_trt_engine* engine, void* stream, amis_trt_sink const* sink)
+{
+    if (!isComplete(sink) || !engine)
+    {
+        return AMIS_TRT_ARGUMENT;
+    }
+    return guarded(*sink, [&] { enqueue(*engine, stream, *sink); });
+}
+
+int32_t amis_trt_time_layers(amis_trt_engine* engine, void* stream, amis_trt_sink const* sink)
+{
+    if (!isComplete(sink) || !engine)
+    {
+        return AMIS_TRT_ARGUMENT;
+    }
+    return guarded(*sink, [&] { timeLayers(*engine, stream, *sink); });
+}
+
+int32_t amis_trt_inspect(amis_trt_engine const* engine, amis_trt_sink const* sink)
+{
+    if (!isComplete(sink) || !engine)
+    {
+        return AMIS_TRT_ARGUMENT;
+    }
+    return guarded(*sink, [&] { inspect(*engine, *sink); });
+}
+
+void amis_trt_close_engine(amis_trt_engine* engine)
+{
+    delete engine;
 }
 
 void amis_trt_close(amis_trt_library* library)

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define AMIS_TRT_ABI 2
+#define AMIS_TRT_ABI 3
 #define AMIS_TRT_EXPORT __attribute__((visibility("default")))
 
 #ifdef __cplusplus
@@ -29,7 +29,9 @@ enum amis_trt_status {
     AMIS_TRT_OPTION = 5,    /* TensorRT does not take a build option */
     AMIS_TRT_MODEL = 6,     /* the ONNX parser refused the model; see amis_trt_sink.parser_error */
     AMIS_TRT_BUILD = 7,     /* TensorRT gave no builder, network or plan; its log says why */
-    AMIS_TRT_INTERNAL = 8   /* out of memory, or an exception that nothing else explains */
+    AMIS_TRT_INTERNAL = 8,  /* out of memory, or an exception that nothing else explains */
+    AMIS_TRT_PLAN = 9,      /* TensorRT does not take a plan, or has no room for it; its log says why */
+    AMIS_TRT_RUN = 10       /* TensorRT does not run an engine: a shape, an address, the work itself */
 };
 
 enum amis_trt_flavor { AMIS_TRT_ENTERPRISE = 0, AMIS_TRT_RTX = 1 };
@@ -66,6 +68,10 @@ typedef struct amis_trt_sink {
     void (*timing_cache)(void* user, void const* cache, size_t cache_bytes);
     /* The finished plan, valid during the call, and the number of layers of the network that the parser made. */
     void (*built)(void* user, void const* plan, size_t plan_bytes, int32_t layers);
+    /* What TensorRT made of an engine's layers, as JSON. */
+    void (*inspected)(void* user, char const* json);
+    /* How long a layer of an engine took. */
+    void (*layer_time)(void* user, char const* layer, float milliseconds);
 } amis_trt_sink;
 
 /* What a weakly typed network may be lowered to; its graph does not say it. */
@@ -110,6 +116,51 @@ AMIS_TRT_EXPORT void amis_trt_library_version(amis_trt_library const* library, a
 /* Parses an ONNX model and builds a plan. One build at a time in a process; others wait. */
 AMIS_TRT_EXPORT int32_t amis_trt_build(
     amis_trt_library const* library, amis_trt_build_request const* request, amis_trt_sink const* sink);
+
+/* ---- running. An engine has one context and belongs to one thread at a time; the CUDA context of its GPU must be
+ * current in every call. ---- */
+
+#define AMIS_TRT_MAX_RANK 8
+
+typedef struct amis_trt_tensor {
+    char const* name; /* valid as long as the engine */
+    int32_t is_input;
+    int32_t type; /* nvinfer1::DataType: 0 float32, 1 float16, 2 int8, 3 int32 ... */
+    int32_t rank;
+    int64_t sizes[AMIS_TRT_MAX_RANK]; /* -1: dynamic, and not set yet */
+} amis_trt_tensor;
+
+/* A plan that was made ready to run, with its context. */
+typedef struct amis_trt_engine amis_trt_engine;
+
+/* Makes a plan ready to run. It must come from this TensorRT: the bytes are trusted. */
+AMIS_TRT_EXPORT int32_t amis_trt_deserialize(amis_trt_library const* library, void const* plan, size_t plan_bytes,
+    amis_trt_sink const* sink, amis_trt_engine** out);
+
+AMIS_TRT_EXPORT int32_t amis_trt_tensor_count(amis_trt_engine const* engine);
+
+/* Input or output number `index` of the engine, with the sizes that follow from the inputs' sizes set so far. */
+AMIS_TRT_EXPORT int32_t amis_trt_tensor_at(
+    amis_trt_engine const* engine, int32_t index, amis_trt_sink const* sink, amis_trt_tensor* out);
+
+/* Sets the sizes of an input that has dynamic ones. */
+AMIS_TRT_EXPORT int32_t amis_trt_set_sizes(
+    amis_trt_engine* engine, char const* name, int64_t const* sizes, int32_t rank, amis_trt_sink const* sink);
+
+/* Says where an input or output lies in the GPU's memory. */
+AMIS_TRT_EXPORT int32_t amis_trt_bind(
+    amis_trt_engine* engine, char const* name, void* address, amis_trt_sink const* sink);
+
+/* Puts the engine's work on a stream (CUstream) and returns; while the stream is captured, into the CUDA graph. */
+AMIS_TRT_EXPORT int32_t amis_trt_enqueue(amis_trt_engine* engine, void* stream, amis_trt_sink const* sink);
+
+/* Runs the engine once and gives the time of every layer to the sink; waits for the end. */
+AMIS_TRT_EXPORT int32_t amis_trt_time_layers(amis_trt_engine* engine, void* stream, amis_trt_sink const* sink);
+
+AMIS_TRT_EXPORT int32_t amis_trt_inspect(amis_trt_engine const* engine, amis_trt_sink const* sink);
+
+/* NULL is allowed. */
+AMIS_TRT_EXPORT void amis_trt_close_engine(amis_trt_engine* engine);
 
 /* Frees the handle. TensorRT itself stays loaded until the process ends. NULL is allowed. */
 AMIS_TRT_EXPORT void amis_trt_close(amis_trt_library* library);

@@ -1,5 +1,6 @@
 //! What can go wrong, and what to do then.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use miette::Diagnostic;
@@ -181,6 +182,66 @@ pub enum Error {
         log: Vec<LogLine>,
     },
 
+    /// TensorRT does not make a plan ready to run.
+    #[error("{version} does not take the engine: {reason}{}", problems(log))]
+    #[diagnostic(
+        code(amis::tensorrt::load_failed),
+        help("the lines above are TensorRT's own; if they speak of memory, close other programs, else build the engine again on this machine")
+    )]
+    Plan {
+        /// The opened TensorRT.
+        version: Version,
+        /// What it did not give.
+        reason: String,
+        /// What it said.
+        log: Vec<LogLine>,
+    },
+
+    /// An engine whose inputs and outputs are not those of a network of ours.
+    #[error("the engine cannot be run, expected one float32 input and one float32 output of at most 2^28 values, found:{}", lines(found))]
+    #[diagnostic(code(amis::input::engine_interface), help("build the engine from a graph that `amis-export onnx` or `quantize` wrote"))]
+    Interface {
+        /// The opened TensorRT.
+        version: Version,
+        /// Its inputs and outputs.
+        found: Vec<String>,
+    },
+
+    /// The GPU has no room for a tensor.
+    #[error("the GPU has no room for the {bytes} bytes of tensor {tensor}")]
+    #[diagnostic(code(amis::environment::device_memory), help("close other programs that use the GPU, or take a smaller model or input"))]
+    DeviceMemory {
+        /// Its name.
+        tensor: String,
+        /// Its size.
+        bytes: u64,
+    },
+
+    /// TensorRT does not run an engine.
+    #[error("{version} did not run the engine: {reason}{}", problems(log))]
+    #[diagnostic(code(amis::tensorrt::run_failed), help("the lines above are TensorRT's own; start again, and if it stays so, build the engine again"))]
+    Run {
+        /// The opened TensorRT.
+        version: Version,
+        /// What failed.
+        reason: String,
+        /// What it said.
+        log: Vec<LogLine>,
+    },
+
+    /// CUDA reports a failure, which may have happened in work that was begun earlier.
+    #[error("CUDA could not {action}: {reason}")]
+    #[diagnostic(
+        code(amis::tensorrt::cuda),
+        help("a GPU that was lost stays lost for this process: start again, and look at `dmesg` and `nvidia-smi` (`tegrastats` on a Jetson)")
+    )]
+    Cuda {
+        /// What was tried, as a verb.
+        action: String,
+        /// CUDA's words.
+        reason: String,
+    },
+
     /// The process that builds was ended from outside.
     #[error("the process that builds the engine was ended by {signal}{}", by_kernel(*oom_kills))]
     #[diagnostic(
@@ -227,7 +288,7 @@ fn list(capabilities: &[ComputeCapability]) -> String {
     capabilities.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn lines(errors: &[ParserError]) -> String {
+fn lines(errors: &[impl Display]) -> String {
     errors.iter().map(|error| format!("\n  - {error}")).collect()
 }
 

@@ -1,4 +1,4 @@
-//! The raw side: the shim's C interface (`shim/amis_trt.h`), and all the `unsafe` of this crate.
+//! The raw side: the shim's C interface (`shim/amis_trt.h`).
 #![allow(unsafe_code)]
 
 use std::error::Error as _;
@@ -7,10 +7,15 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
+mod engine;
+
+use engine::EngineFunctions;
+pub(crate) use engine::{Loaded, Tensor};
+
 use crate::{BuildOptions, ComputeCapability, Error, Flavor, LogLine, ParserError, Progress, Severity, Version};
 
 /// `AMIS_TRT_ABI`.
-const ABI: u32 = 2;
+const ABI: u32 = 3;
 
 /// `enum amis_trt_status`, without the success; several that no caller tells apart are `Other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +86,8 @@ struct RawSink {
     progress: unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, i32, i32),
     timing_cache: unsafe extern "C" fn(*mut c_void, *const c_void, usize),
     built: unsafe extern "C" fn(*mut c_void, *const c_void, usize, i32),
+    inspected: unsafe extern "C" fn(*mut c_void, *const c_char),
+    layer_time: unsafe extern "C" fn(*mut c_void, *const c_char, f32),
 }
 
 #[repr(C)]
@@ -112,6 +119,7 @@ pub(crate) struct Shim {
     library_version: unsafe extern "C" fn(*const RawLibrary, *mut RawVersion),
     build: unsafe extern "C" fn(*const RawLibrary, *const RawRequest, *const RawSink) -> i32,
     close: unsafe extern "C" fn(*mut RawLibrary),
+    engine: EngineFunctions,
 }
 
 impl Shim {
@@ -141,6 +149,17 @@ impl Shim {
                 library_version: *library.get(b"amis_trt_library_version\0").map_err(foreign)?,
                 build: *library.get(b"amis_trt_build\0").map_err(foreign)?,
                 close: *library.get(b"amis_trt_close\0").map_err(foreign)?,
+                engine: EngineFunctions {
+                    deserialize: *library.get(b"amis_trt_deserialize\0").map_err(foreign)?,
+                    tensor_count: *library.get(b"amis_trt_tensor_count\0").map_err(foreign)?,
+                    tensor_at: *library.get(b"amis_trt_tensor_at\0").map_err(foreign)?,
+                    set_sizes: *library.get(b"amis_trt_set_sizes\0").map_err(foreign)?,
+                    bind: *library.get(b"amis_trt_bind\0").map_err(foreign)?,
+                    enqueue: *library.get(b"amis_trt_enqueue\0").map_err(foreign)?,
+                    time_layers: *library.get(b"amis_trt_time_layers\0").map_err(foreign)?,
+                    inspect: *library.get(b"amis_trt_inspect\0").map_err(foreign)?,
+                    close: *library.get(b"amis_trt_close_engine\0").map_err(foreign)?,
+                },
             }
         };
         // TensorRT keeps a pointer to the shim's logger: the shim must never be unloaded.
@@ -258,6 +277,8 @@ struct Record {
     reason: String,
     timing_cache: Option<Vec<u8>>,
     built: Option<(Vec<u8>, usize)>,
+    inspected: String,
+    layer_times: Vec<(String, f32)>,
 }
 
 impl Record {
@@ -281,7 +302,17 @@ impl Recorder<'_> {
 }
 
 fn sink(record: &Recorder<'_>) -> RawSink {
-    RawSink { user: std::ptr::from_ref(record).cast_mut().cast(), log, fail, parser_error, progress, timing_cache, built }
+    RawSink {
+        user: std::ptr::from_ref(record).cast_mut().cast(),
+        log,
+        fail,
+        parser_error,
+        progress,
+        timing_cache,
+        built,
+        inspected: engine::inspected,
+        layer_time: engine::layer_time,
+    }
 }
 
 /// # Safety

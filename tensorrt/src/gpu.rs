@@ -57,7 +57,7 @@ fn available_bytes() -> Option<u64> {
 
 /// `cudarc` panics where the driver's library is missing, so this is asked first.
 #[allow(unsafe_code)]
-fn driver_is_present() -> bool {
+pub(crate) fn driver_is_present() -> bool {
     // SAFETY: opens libcuda.so, whose initialisers do nothing that the later calls would not do.
     unsafe { sys::is_culib_present() }
 }

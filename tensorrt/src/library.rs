@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::ffi::{self, Failure, Status};
 use crate::{BuildOptions, ComputeCapability, Engine, Error, Flavor, Locations, Places, Progress, Version};
@@ -10,7 +11,7 @@ use crate::{BuildOptions, ComputeCapability, Engine, Error, Flavor, Locations, P
 /// TensorRT with its ONNX parser, opened through the shim. Builds wait for each other; all else may run in parallel.
 #[derive(Debug)]
 pub struct Library {
-    opened: ffi::Opened,
+    opened: Arc<ffi::Opened>,
     version: Version,
 }
 
@@ -36,7 +37,7 @@ impl Library {
         let opened = shim.open(&tensorrt, &parser).map_err(|failure| open_error(flavor, failure, by_loader))?;
         let version = opened.version();
         tracing::debug!("opened {version}");
-        Ok(Self { opened, version })
+        Ok(Self { opened: Arc::new(opened), version })
     }
 
     /// The opened TensorRT, which may be newer than the headers of the shim.
@@ -47,6 +48,10 @@ impl Library {
     /// What engines can be built for ahead of time, in ascending order; empty for TensorRT proper.
     pub fn compute_capabilities(&self) -> Vec<ComputeCapability> {
         self.opened.compute_capabilities()
+    }
+
+    pub(crate) fn deserialize(&self, plan: &[u8]) -> Result<ffi::Loaded, Failure> {
+        self.opened.deserialize(plan)
     }
 
     /// Parses a serialized ONNX model and builds an engine of it.

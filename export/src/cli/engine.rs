@@ -124,6 +124,24 @@ fn permille(phases: &[Progress]) -> u64 {
     (share * 1000.0) as u64
 }
 
+impl fmt::Display for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(r) = self;
+        let key = &r.header.key;
+        write!(
+            f,
+            "{}: {} {}, for {}, {} layers, {} bytes, built in {:.1} s",
+            r.out.display(),
+            key.tensorrt,
+            key.precision,
+            key.built_for,
+            r.header.layers,
+            r.plan_bytes,
+            r.seconds
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,23 +159,5 @@ mod tests {
         assert_eq!(at("tactic", Some("time"), 1, 2), 437);
         assert_eq!(at("time", Some("build"), 2, 2), 500);
         assert_eq!(at("build", None, 4, 4), 1000);
-    }
-}
-
-impl fmt::Display for Built {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(r) = self;
-        let key = &r.header.key;
-        write!(
-            f,
-            "{}: {} {}, for {}, {} layers, {} bytes, built in {:.1} s",
-            r.out.display(),
-            key.tensorrt,
-            key.precision,
-            key.built_for,
-            r.header.layers,
-            r.plan_bytes,
-            r.seconds
-        )
     }
 }

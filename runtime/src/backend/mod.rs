@@ -1,6 +1,7 @@
 //! Inference behind one interface, whatever library or device runs the graph.
 
 pub mod onnxruntime;
+pub mod tensorrt;
 
 use crate::Result;
 

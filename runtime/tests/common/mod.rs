@@ -9,6 +9,7 @@ use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, GraphEntry, L
 use amis_artifacts::classes::ClassList;
 use amis_artifacts::image_spec::{Fit, ImageSpec};
 use amis_artifacts::model_spec::Groups;
+use amis_runtime::Error;
 use amis_runtime::backend::Backend;
 use amis_runtime::model::Model;
 
@@ -56,6 +57,24 @@ fn write_bundle(path: &Path, version: u64, classes: &[&str], weight: &[[f32; 3]]
         miou_all: None,
     };
     bundle::write(path, manifest, &BTreeMap::from([("model.fp32.onnx".to_owned(), model)])).unwrap()
+}
+
+/// What every backend has to do, on the network of `patch_model(4, 8, 2, [[1, 0, 0], [0, 2, -1]], [0.5, 0])`.
+pub fn conformance(backend: &mut dyn Backend) {
+    assert_eq!((backend.input_shape(), backend.output_shape()), ([1, 3, 4, 8], [1, 2, 2, 4]));
+    for shift in [0.0, -40.0, 0.0] {
+        let input: Vec<f32> = (0..96).map(|i| i as f32 + shift).collect();
+        let mean = |channel: usize, y: usize, x: usize| (0..4).map(|i| input[channel * 32 + (2 * y + i / 2) * 8 + 2 * x + i % 2]).sum::<f32>() / 4.0;
+        let output = backend.infer(&input).unwrap();
+        assert_eq!(output.len(), 16);
+        for (at, (y, x)) in (0..8).map(|i| (i, (i / 4, i % 4))) {
+            assert!((output[at] - mean(0, y, x) - 0.5).abs() < 1e-3);
+            assert!((output[8 + at] - 2.0 * mean(1, y, x) + mean(2, y, x)).abs() < 1e-3);
+        }
+        for wrong in [&input[1..], &[], &[0.0; 97]] {
+            assert!(matches!(backend.infer(wrong), Err(Error::Infer { .. })));
+        }
+    }
 }
 
 /// Writes a picture whose left half has one colour and whose right half the other.

@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Precision of the graph to run
     #[arg(long, value_name = "NAME", default_value = "fp32")]
     precision: String,
+    /// Engine that `amis-export engine` built from that graph on this machine: runs on the GPU instead of the CPU
+    #[arg(long, value_name = "FILE")]
+    engine: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -65,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
         opacity: 0.5,
         threads: args.threads,
         precision: args.precision.clone(),
+        engine: args.engine.clone(),
         token: None,
         refine: RefineOptions::default(),
     };

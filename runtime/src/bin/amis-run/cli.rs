@@ -5,7 +5,7 @@ use amis_artifacts::cli::finish;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{bench, doctor, run, status, swap};
+use crate::{bench, doctor, layers, run, status, swap};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +36,8 @@ enum Command {
     Status(status::Args),
     /// Measures every station of a run
     Bench(bench::Args),
+    /// Shows what TensorRT made of a graph, and how long each layer takes
+    Layers(layers::Args),
     /// Tells what this machine has and what is missing
     Doctor(doctor::Args),
 }
@@ -50,6 +52,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Swap(args) => finish(swap::run(&args), args.json),
         Command::Status(args) => finish(status::run(&args), args.json),
         Command::Bench(args) => finish(bench::run(&args), args.json),
+        Command::Layers(args) => finish(layers::run(&args), args.json),
         Command::Doctor(args) => finish(doctor::run(&args), args.json),
     }
 }

@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod control;
 mod doctor;
+mod layers;
 mod run;
 mod state;
 mod status;

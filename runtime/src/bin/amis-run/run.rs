@@ -64,6 +64,9 @@ pub(crate) struct Args {
     /// Precision of the graph to run
     #[arg(long, value_name = "NAME", default_value = "fp32")]
     precision: String,
+    /// Engine that `amis-export engine` built from that graph on this machine: runs on the GPU instead of the CPU
+    #[arg(long, value_name = "FILE")]
+    engine: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -108,6 +111,7 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
         opacity: args.opacity,
         threads: args.threads,
         precision: args.precision.clone(),
+        engine: args.engine.clone(),
         token: args.token.as_deref().map(token).transpose()?,
         refine: RefineOptions { smooth: args.smooth, confidence: args.confidence.clone() },
     };
