@@ -31,7 +31,13 @@ fn main() -> ExitCode {
 
 fn build_shims() -> Result<(), String> {
     let explicit = env::var_os("AMIS_TENSORRT_INCLUDE").filter(|folder| !folder.is_empty());
-    let search = headers::search(explicit.as_deref(), &folder_in("CARGO_MANIFEST_DIR").join("headers/Cargo.toml"))?;
+    // The headers of this machine say nothing about the one that the program is for: there the shim is compiled.
+    let is_cross = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch != env::consts::ARCH);
+    let search = if is_cross && explicit.is_none() {
+        headers::Search { found: vec![], missing: vec!["for another processor than that of the machine that built it".into()] }
+    } else {
+        headers::search(explicit.as_deref(), &folder_in("CARGO_MANIFEST_DIR").join("headers/Cargo.toml"))?
+    };
     let out = folder_in("OUT_DIR");
     for name in SHIMS {
         // A shim of an earlier build, with other headers, must not be found at run time.
