@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -104,7 +105,12 @@ fn models_change_by_signal_and_by_question() {
     if !onnxruntime_present("models_change_by_signal_and_by_question") {
         return;
     }
-    let mut service = Service::start(CAMERA, &["--sink", "null:"], |_, _| {});
+    // Its log goes into a file that it takes for the journal's stream.
+    let mut service = Service::start(CAMERA, &["--sink", "null:"], |command, dir| {
+        let log = fs::File::create(dir.join("journal")).unwrap();
+        let about = log.metadata().unwrap();
+        command.env("JOURNAL_STREAM", format!("{}:{}", about.dev(), about.ino())).stderr(log);
+    });
     service.until_frames();
     colors_and_one(&service.path("new.amis"));
     fs::copy(service.path("colors.amis"), service.path("old.amis")).unwrap();
@@ -118,6 +124,10 @@ fn models_change_by_signal_and_by_question() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("missing.amis"));
     let status = service.status();
     assert!(status["statistics"]["model"]["version"] == 3, "{status:#}");
+    let journal = fs::read_to_string(service.path("journal")).unwrap();
+    for begin in ["<6>colors v4 (fp32) serves; made ready in ", "<6>colors v3 (fp32) serves", "<4>the model was not changed: "] {
+        assert!(journal.lines().any(|line| line.starts_with(begin)), "{journal}");
+    }
     // Killed, it cannot say why, and the next run knows.
     service.signal("-KILL");
     service.wait();

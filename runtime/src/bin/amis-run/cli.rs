@@ -1,11 +1,9 @@
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use amis_artifacts::cli::finish;
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
-use crate::{bench, doctor, layers, run, status, swap};
+use crate::{bench, doctor, layers, log, run, status, swap};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,9 +42,7 @@ enum Command {
 
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).without_time().init();
+    log::start();
     match cli.command {
         Command::Run(args) => finish(run::run(&args), args.json),
         Command::Swap(args) => finish(swap::run(&args), args.json),

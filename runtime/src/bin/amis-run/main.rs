@@ -5,6 +5,7 @@ mod cli;
 mod control;
 mod doctor;
 mod layers;
+mod log;
 mod run;
 mod state;
 mod status;
