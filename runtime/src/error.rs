@@ -73,7 +73,7 @@ pub enum Error {
     },
     /// An address or socket that cannot be listened on.
     #[error("cannot listen on {address}: {reason}")]
-    #[diagnostic(code(amis::environment::listen), help("another program may have the address (`ss -ltnp`), or it is none of this machine's; name another"))]
+    #[diagnostic(code(amis::environment::listen), help("another program may have the address (`ss -lnp`), or it is none of this machine's; name another"))]
     Listen {
         /// Address and port, or path of the socket.
         address: String,

@@ -124,6 +124,10 @@ fn models_change_by_signal_and_by_question() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("missing.amis"));
     let status = service.status();
     assert!(status["statistics"]["model"]["version"] == 3, "{status:#}");
+    let arguments = ["run", "--bundle", "old.amis", "--source", CAMERA, "--sink", "null:", "--state", "state"];
+    let second = Command::new(PROGRAM).current_dir(service.dir.path()).args(arguments).output().unwrap();
+    assert!(second.status.code() == Some(4) && String::from_utf8_lossy(&second.stderr).contains("another run answers there"));
+    assert!(service.status()["end"].is_null());
     let journal = fs::read_to_string(service.path("journal")).unwrap();
     for begin in ["<6>colors v4 (fp32) serves; made ready in ", "<6>colors v3 (fp32) serves", "<4>the model was not changed: "] {
         assert!(journal.lines().any(|line| line.starts_with(begin)), "{journal}");

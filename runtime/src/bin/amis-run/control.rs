@@ -39,9 +39,7 @@ enum Answer {
 /// Answers questions until the process ends.
 pub(crate) fn serve(path: &Path, watch: &Watch) -> Result<()> {
     let failed = |e: std::io::Error| Error::Listen { address: path.display().to_string(), reason: e.to_string() };
-    if UnixStream::connect(path).is_ok() {
-        return Err(failed(std::io::ErrorKind::AddrInUse.into()));
-    }
+    // Left by a run that was killed: `State::begin` has asked whether anybody answers.
     let _ = std::fs::remove_file(path);
     let listener = UnixListener::bind(path).map_err(failed)?;
     let watch = watch.clone();

@@ -1,10 +1,11 @@
 //! What a run leaves in its folder (`--state`) for those who ask about it: `run.json`, which outlives it.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use amis_artifacts::files;
-use amis_runtime::Result;
+use amis_runtime::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// A run and how it ended.
@@ -33,8 +34,11 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Notes that a run begins.
+    /// Notes that a run begins. A folder whose run still answers is left alone.
     pub(crate) fn begin(folder: &Path) -> Result<Self> {
+        if UnixStream::connect(socket(folder)).is_ok() {
+            return Err(Error::Listen { address: socket(folder).display().to_string(), reason: "another run answers there".into() });
+        }
         let previous_end = read(folder).map(|old| old.end.unwrap_or_else(|| End::now("it ended without a word: killed, crashed, or the power was cut")));
         let record = Record { pid: std::process::id(), started_unix_ms: unix_ms(), end: None, previous_end };
         let state = Self { folder: folder.to_owned(), record };
