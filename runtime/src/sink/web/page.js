@@ -149,6 +149,8 @@ element("opacity").addEventListener("input", (event) => {
   look.opacity = Number(event.target.value);
   changed();
 });
+// Too many different pictures at once, for example: those that were left end in a moment.
+element("picture").addEventListener("error", () => setTimeout(showPicture, 2000));
 setInterval(light, 500);
 changed();
 listen();
