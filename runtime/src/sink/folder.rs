@@ -14,6 +14,9 @@ pub(super) struct Folder {
     bytes: Vec<u8>,
 }
 
+/// File in a folder whose pictures may be removed.
+const MARKER: &str = ".amis-run";
+
 #[derive(Clone, Copy, PartialEq)]
 enum What {
     Overlay,
@@ -22,7 +25,7 @@ enum What {
 }
 
 impl Folder {
-    /// `dir:PATH?what=overlay|mask|both&max_mib=1000&max_hours=24`. The limits count all pictures of the folder.
+    /// `dir:PATH?what=overlay|mask|both&max_mib=1000&max_hours=24`. The limits count what earlier runs left too.
     pub(super) fn open(mut uri: Uri<'_>) -> Result<Self> {
         uri.example("dir:overlays?what=both");
         let dir = PathBuf::from(uri.path()?);
@@ -30,7 +33,7 @@ impl Folder {
         let mut keep = Keep::from_uri(&mut uri)?;
         uri.finish(&format!("what, {}", keep::SETTINGS))?;
         fs::create_dir_all(&dir).map_err(|e| wrong(&dir, e))?;
-        keep.adopt(&dir, |name| (name.ends_with(".jpg") || name.ends_with(".png")) && !name.starts_with('.'));
+        adopt(&mut keep, &dir)?;
         Ok(Self { dir, what, keep, bytes: Vec::new() })
     }
 
@@ -60,6 +63,24 @@ impl Sink for Folder {
     fn finish(&mut self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Counts what earlier runs left. Pictures that lay there before any run had a limit are somebody's, and stay.
+fn adopt(keep: &mut Keep, dir: &Path) -> Result<()> {
+    let ours = |name: &str| (name.ends_with(".jpg") || name.ends_with(".png")) && !name.starts_with('.');
+    let marker = dir.join(MARKER);
+    if !keep.limited() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(dir).map_err(|e| wrong(dir, e))?;
+    let pictures = entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(ours));
+    if pictures && !marker.exists() {
+        tracing::warn!("{}: the pictures that are there already are neither counted nor removed", dir.display());
+        return Ok(());
+    }
+    fs::write(&marker, "Pictures in this folder are removed by amis-run when they are too many.\n").map_err(|e| wrong(&marker, e))?;
+    keep.adopt(dir, ours);
+    Ok(())
 }
 
 fn wrong(path: &Path, reason: impl std::fmt::Display) -> Error {
