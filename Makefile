@@ -24,7 +24,7 @@ distributed := --features amis-trainer/distributed
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build build-distributed demo results check cross test test-distributed bench bench-data bench-step bench-run bench-cuda clean
+.PHONY: help setup env build build-distributed demo results check cross test test-distributed bench bench-data bench-step bench-run bench-cuda soak clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -82,6 +82,10 @@ bench-step: setup ## a training step, beside PyTorch: time, memory, losses
 bench-run: build ## the live road beside ONNX Runtime and OpenCV in Python, on BUNDLE
 	"$(AMIS_HOME)/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r benches/requirements.txt
 	scripts/bench-run.sh "$(CARGO_TARGET_DIR)/release/amis-run" "$(AMIS_HOME)/venv/bin/python" "$(BUNDLE)"
+
+# make soak BUNDLE=demo-out/step-2.amis MINUTES=60
+soak: build ## amis-run for MINUTES (5), with what happens to a service every ten seconds
+	"$(AMIS_HOME)/venv/bin/python" scripts/soak.py "$(CARGO_TARGET_DIR)/release/amis-run" "$(BUNDLE)" "$(or $(MINUTES),5)"
 
 bench-cuda: setup ## a training step on a CUDA GPU: time, memory, losses against the CPU's
 	cargo bench --locked --workspace --bench cuda

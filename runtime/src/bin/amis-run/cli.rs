@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use amis_artifacts::cli::finish;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, doctor, layers, log, run, status, swap};
+use crate::{allocator, bench, doctor, layers, log, run, status, swap};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,6 +42,9 @@ enum Command {
 
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Run(_) | Command::Bench(_)) {
+        allocator::return_freed_memory();
+    }
     log::start();
     match cli.command {
         Command::Run(args) => finish(run::run(&args), args.json),

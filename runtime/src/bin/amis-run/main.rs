@@ -1,5 +1,6 @@
 //! `amis-run`: runs a bundle on pictures and live frames.
 
+mod allocator;
 mod bench;
 mod cli;
 mod control;
