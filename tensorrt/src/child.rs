@@ -3,7 +3,7 @@
 //! TensorRT's builder takes much memory and is a lot of foreign code. When the kernel runs out of memory it ends that
 //! process first, and when the builder crashes nothing else falls with it: [`build`] says what happened.
 //!
-//! Both ends speak one protocol: a line of JSON ([`Job`]) and the graph's bytes go in; lines of JSON ([`Message`])
+//! Both ends speak one protocol: a line of JSON (`Job`) and the graph's bytes go in; lines of JSON (`Message`)
 //! come out, and after the last of them the plan's bytes.
 
 use std::fs::File;
