@@ -9,11 +9,12 @@ site_packages = $(shell echo $(AMIS_HOME)/venv/lib/python3*/site-packages)
 LIBTORCH = $(site_packages)/torch
 ORT_DYLIB_PATH = $(site_packages)/onnxruntime/capi/libonnxruntime.so.1.32.0
 AMIS_TENSORRT_RTX_LIB = $(site_packages)/tensorrt_rtx_libs
+AMIS_NVRTC_LIB = $(site_packages)/nvidia/cuda_nvrtc/lib:$(site_packages)/nvidia/cu13/lib
 LIBCLANG_PATH = $(site_packages)/clang/native
 # That libclang comes without the compiler's own headers (stddef.h): it takes those of gcc.
 BINDGEN_EXTRA_CLANG_ARGS = -isystem $(shell gcc -print-file-name=include)
 
-environment := CARGO_TARGET_DIR LIBTORCH ORT_DYLIB_PATH AMIS_TENSORRT_RTX_LIB LIBCLANG_PATH BINDGEN_EXTRA_CLANG_ARGS
+environment := CARGO_TARGET_DIR LIBTORCH ORT_DYLIB_PATH AMIS_TENSORRT_RTX_LIB AMIS_NVRTC_LIB LIBCLANG_PATH BINDGEN_EXTRA_CLANG_ARGS
 export $(environment)
 
 # One profile for building, linting and testing, so that torch-sys compiles once.

@@ -81,6 +81,15 @@ pub enum Error {
         /// What is there now.
         expected: String,
     },
+    /// A board that is not described.
+    #[error("no board is called {name:?}, expected one of {known}")]
+    #[diagnostic(code(amis::usage::board), help("take the nearest one; a new board is a new file in boards/"))]
+    Board {
+        /// What was asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
     /// A class list that breaks a rule.
     #[error("class list: {reason}")]
     #[diagnostic(

@@ -34,6 +34,11 @@ impl Preprocessor {
         &self.spec
     }
 
+    /// Normalised value of every byte, per channel of the input.
+    pub fn levels(&self) -> &[[f32; 256]; 3] {
+        &self.table
+    }
+
     /// Fits an RGB frame (`height * width * 3` bytes) into the input's size. The result is RGB, `height_px * width_px * 3` bytes.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod images;
 mod inspect;
 mod lint;
 mod onnx;
+mod plan;
 mod progress;
 mod quantize;
 mod smooth;
@@ -48,6 +49,7 @@ enum Command {
     Verify(verify::Args),
     Engine(engine::Args),
     BuildEngine(engine::BuilderArgs),
+    Plan(plan::Args),
     Bundle(bundle::Args),
     Inspect(inspect::Args),
 }
@@ -66,6 +68,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Verify(args) => end(args.run(), cli.json),
         Command::Engine(args) => end(args.run(), cli.json),
         Command::BuildEngine(args) => finish(args.run(), false),
+        Command::Plan(args) => end(args.run(), cli.json),
         Command::Bundle(args) => end(args.run(), cli.json),
         Command::Inspect(args) => end(args.run(), cli.json),
     }

@@ -69,6 +69,18 @@ pub enum Error {
         /// Found and expected.
         reason: String,
     },
+    /// A graph that a plan cannot be made from.
+    #[error("no plan can be made: {reason}")]
+    #[diagnostic(
+        code(amis::input::plan),
+        help(
+            "a plan needs the float32 graph with all sizes fixed, as `amis-export onnx` writes it; a foreign one needs its shapes in it (onnx.shape_inference)"
+        )
+    )]
+    Plan {
+        /// Found and expected.
+        reason: String,
+    },
     /// A tensor without a usable range.
     #[error("tensor {tensor} {reason}")]
     #[diagnostic(code(amis::input::calibration), help("calibrate this graph again with `amis-export calibrate`"))]

@@ -21,6 +21,7 @@ mod error;
 pub mod graph;
 pub mod inspect;
 pub mod passes;
+pub mod plan;
 pub mod verify;
 
 pub use error::{Error, Result};

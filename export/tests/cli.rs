@@ -110,3 +110,27 @@ fn help_has_an_example_for_every_command() {
         assert!(code == 0 && out.contains(&format!("\n  amis-export {command} ")), "{out}");
     }
 }
+
+#[test]
+fn a_plan_for_a_board_nobody_has_at_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    golden_checkpoint(&dir.join("step-1"));
+    json(dir, "onnx --checkpoint step-1");
+    let plan = json(dir, "plan --onnx model.cpu-fp32.onnx --device orin-nano");
+    assert_eq!((&plan["device"], &plan["modes"][0]["mode"]), (&"orin-nano-8gb".into(), &"MAXN_SUPER".into()));
+    let number = |value: &Value| value.as_f64().unwrap();
+    let inspected = json(dir, "inspect model.cpu-fp32.onnx");
+    assert!(plan["parameters"].as_u64() <= inspected["parameters"].as_u64() && number(&plan["parameters"]) > 3e5, "{plan}");
+    // One kernel for the attention of each of five blocks, and the product of pixels and classes.
+    assert_eq!(plan["parts"]["attention"]["kernels"], 5 + 1);
+    assert!(plan["parts"]["normalization"]["kernels"].as_u64().unwrap() >= 12, "{plan}");
+    assert!(number(&plan["expected"]["fp16_ms"]) > number(&plan["modes"][0]["fp16_ms"]));
+    let (code, out, err) = run(dir, "plan --onnx model.cpu-fp32.onnx --device thor");
+    assert!(code == 0 && out.contains("linear") && out.contains("nothing has been measured on this board"), "{out}{err}");
+    let (code, _, err) = run(dir, "plan --onnx model.cpu-fp32.onnx --device jetson");
+    assert!(code == 2 && err.contains("expected one of orin-nano-4gb"), "{code} {err}");
+    json(dir, "quantize --onnx model.cpu-fp32.onnx --target rtx --precision fp16");
+    let (code, _, err) = run(dir, "plan --onnx model.rtx-fp16.onnx --device thor");
+    assert!(code == 3 && err.contains("model.rtx-fp16.onnx is fp16 already"), "{code} {err}");
+}

@@ -131,6 +131,38 @@ pub enum Error {
         /// What the loader or the library answered.
         reason: String,
     },
+    /// NVIDIA's compiler for kernels is missing or not what it should be.
+    #[error("cannot load NVRTC; looked for {looked_for}: {reason}")]
+    #[diagnostic(
+        code(amis::environment::nvrtc),
+        help(
+            "it comes with CUDA (JetPack: `sudo apt-get install cuda-nvrtc-12-6`, in your version) and from `pip install nvidia-cuda-nvrtc-cu12`; AMIS_NVRTC_LIB names its folder"
+        )
+    )]
+    Nvrtc {
+        /// Files, and where.
+        looked_for: String,
+        /// What the loader answered.
+        reason: String,
+    },
+    /// Kernels that do not compile for a GPU.
+    #[error("{compiler} does not compile the kernels: {reason}")]
+    #[diagnostic(code(amis::environment::kernels), help("a GPU that is newer than the compiler needs a newer CUDA; CUDA 13 no longer knows Xavier (sm_72)"))]
+    Kernels {
+        /// Name, version and file.
+        compiler: String,
+        /// Its log.
+        reason: String,
+    },
+    /// CUDA failed.
+    #[error("cannot {action}: {reason}")]
+    #[diagnostic(code(amis::environment::gpu), help("`nvidia-smi`, or on a Jetson `sudo dmesg | grep -i nv`, says more; the CPU runs the same bundle"))]
+    Gpu {
+        /// What was tried.
+        action: &'static str,
+        /// What the driver answered.
+        reason: String,
+    },
     /// A graph that cannot be run.
     #[error("{} cannot be run: {reason}", path.display())]
     #[diagnostic(

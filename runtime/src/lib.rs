@@ -5,9 +5,11 @@
 pub mod backend;
 pub mod board;
 pub mod class_map;
+pub mod doctor;
 mod error;
 mod exchange;
 pub mod faults;
+pub mod kernels;
 pub mod model;
 pub mod overlay;
 pub mod pipeline;

@@ -15,7 +15,7 @@
 //! # }
 //! ```
 
-mod edit;
+pub(crate) mod edit;
 mod fp16;
 mod layer_norm;
 pub mod lint;

@@ -72,6 +72,13 @@ impl Axis {
         &self.cells
     }
 
+    /// Source position before every target pixel; -1 for those that belong to no cell.
+    pub(super) fn lows(&self) -> Vec<i32> {
+        let mut lows = vec![-1; self.len()];
+        self.cells.iter().for_each(|cell| lows[cell.pixels()].fill(cell.low as i32));
+        lows
+    }
+
     pub(super) fn weights(&self) -> &[f32] {
         &self.weights
     }

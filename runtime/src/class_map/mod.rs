@@ -66,6 +66,11 @@ impl ClassMapper {
         self.rows.len()
     }
 
+    /// For every row and every column of the map the position of the logits before it, -1 where there is none, and the share of the one behind it.
+    pub(crate) fn tables(&self) -> [(Vec<i32>, &[f32]); 2] {
+        [&self.rows, &self.columns].map(|axis| (axis.lows(), axis.weights()))
+    }
+
     /// Class ids of `logits` `[C, h, w]`, `width_px * height_px` bytes into `map`. Of equal values the lower id wins.
     ///
     /// # Errors

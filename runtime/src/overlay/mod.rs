@@ -5,6 +5,7 @@ mod legend;
 
 use amis_artifacts::classes::{BACKGROUND, ClassList, IGNORE, palette_color};
 
+use crate::kernels;
 use crate::source::Frame;
 use canvas::Canvas;
 use legend::Legend;
@@ -60,6 +61,16 @@ impl Overlay {
         let mut inks: Box<[Ink; 256]> = Box::new(std::array::from_fn(ink));
         inks[usize::from(IGNORE)] = Ink { keep: 96, add: [0; BLOCK_BYTES], border: [0; 3] };
         Self { inks, legend: None, picture: Picture::default() }
+    }
+
+    /// The colours as the kernels take them, by class id.
+    pub(crate) fn inks(&self) -> [kernels::Ink; 256] {
+        let ink = |ink: Ink| kernels::Ink {
+            keep: ink.keep.into(),
+            add: std::array::from_fn(|c| ink.add[c].into()),
+            border: [ink.border[0], ink.border[1], ink.border[2], 0],
+        };
+        self.inks.map(ink)
     }
 
     /// Draws a frame with its class map (`width_px * height_px` ids) and the frame rate. The picture lives until the next call.

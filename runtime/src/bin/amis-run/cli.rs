@@ -52,7 +52,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(args) => finish(status::run(&args), args.json),
         Command::Bench(args) => finish(bench::run(&args), args.json),
         Command::Layers(args) => finish(layers::run(&args), args.json),
-        Command::Doctor(args) => finish(doctor::run(&args), args.json),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }
 

@@ -1,59 +1,40 @@
-use amis_artifacts::cli::print_line;
-use amis_runtime::Result;
-use amis_runtime::backend::onnxruntime::{self, Library};
-use amis_tensorrt::{Flavor, Gpu};
-use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use amis_artifacts::cli::{describe, exit_code, finish, print_line};
+use amis_runtime::{Error, doctor};
 
 const EXAMPLES: &str = "\
-Example:
+Examples:
+  amis-run doctor
   amis-run doctor --json
+  amis-run doctor --root copy-of-a-device
 
-Ends with exit code 4 when something that a run needs is missing.";
+Ends with exit code 4 when something that a run needs is missing; the report is printed all the same.";
 
 /// Arguments of `amis-run doctor`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
+    /// Folder with the files of the machine to examine: its /proc, /sys, /etc, /usr and /var
+    #[arg(long, value_name = "FOLDER", default_value = "/")]
+    root: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
-    pub(crate) json: bool,
+    json: bool,
 }
 
-/// What this machine has.
-#[derive(Serialize)]
-pub(crate) struct Report {
-    /// Version of this program.
-    version: &'static str,
-    /// ONNX Runtime, the CPU backend.
-    onnxruntime: Library,
-    /// What the GPU is, or why there is none. Only engines need it.
-    gpu: String,
-    /// Versions of TensorRT that engines can run with, or why there is none.
-    tensorrt: Vec<String>,
-    /// Logical processors that this process may use.
-    processors: usize,
-}
-
-pub(crate) fn run(args: &Args) -> Result<Report> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let report = Report { version: env!("CARGO_PKG_VERSION"), onnxruntime: onnxruntime::library()?, gpu: gpu(), tensorrt: tensorrt(), processors };
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let (report, missing) = doctor::examine(&args.root);
     if !args.json {
-        print_line(format_args!("amis-run      {}", report.version));
-        print_line(format_args!("ONNX Runtime  {}", report.onnxruntime.path.display()));
-        print_line(format_args!("              {}", report.onnxruntime.build));
-        print_line(format_args!("GPU           {}", report.gpu));
-        report.tensorrt.iter().for_each(|text| print_line(format_args!("TensorRT      {text}")));
-        print_line(format_args!("processors    {}", report.processors));
+        print_line(&report);
     }
-    Ok(report)
-}
-
-fn gpu() -> String {
-    Gpu::first()
-        .map_or_else(|error| error.to_string(), |gpu| format!("{}, compute capability {}, {} multiprocessors", gpu.name, gpu.compute_capability, gpu.cores))
-}
-
-fn tensorrt() -> Vec<String> {
-    let find = |flavor| amis_tensorrt::Library::find(flavor).map_or_else(|error| error.to_string(), |library| library.version().to_string());
-    [Flavor::Enterprise, Flavor::Rtx].map(find).to_vec()
+    let done = finish(Ok::<_, Error>(report), args.json);
+    match missing {
+        None => done,
+        Some(error) => {
+            eprintln!("{}", describe(&error));
+            ExitCode::from(exit_code(&error))
+        }
+    }
 }

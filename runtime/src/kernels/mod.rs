@@ -1,0 +1,34 @@
+//! The work around the network on a GPU: frame to input, masks to class ids, overlay.
+//!
+//! The kernels are CUDA C (`runtime/kernels/`), compiled for the GPU at hand by NVRTC when they are loaded: a Jetson has no compiler of its own
+//! otherwise, and one program serves every GPU. They give what the code for the CPU gives: class ids and overlays the same, the input within one grey
+//! level. On CPUs the tests hold them to that, compiled as C++.
+
+mod device;
+mod layout;
+mod nvrtc;
+#[cfg(test)]
+mod tests;
+
+pub use device::Kernels;
+pub(crate) use layout::Ink;
+pub use layout::{Format, FrameLayout, Matrix};
+pub use nvrtc::Nvrtc;
+
+/// All kernels, with what they share in front.
+const SOURCE: &str = concat!(
+    include_str!("../../kernels/frame.cuh"),
+    include_str!("../../kernels/preprocess.cu"),
+    include_str!("../../kernels/class_map.cu"),
+    include_str!("../../kernels/overlay.cu")
+);
+
+/// Machine code of all kernels for GPUs of a compute capability such as (8, 7).
+///
+/// # Errors
+/// An NVRTC that does not know the GPU, or refuses the source.
+pub fn compile(nvrtc: &Nvrtc, compute_capability: (u32, u32)) -> crate::Result<Vec<u8>> {
+    let (major, minor) = compute_capability;
+    // Contracted products and sums would round otherwise than the CPU's.
+    nvrtc.compile(SOURCE, &[&format!("--gpu-architecture=sm_{major}{minor}"), "--fmad=false", "--std=c++11"])
+}
