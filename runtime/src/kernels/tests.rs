@@ -228,7 +228,7 @@ fn class_ids_are_those_of_the_class_mapper() {
 fn overlays_are_those_of_the_cpu() {
     let names: Vec<String> = (0..7).map(|id| format!("class {id}")).collect();
     for (width_px, height_px) in [(64, 64), (240, 180), (123, 7), (1, 1), (3, 200)] {
-        let mut overlay = Overlay::new(ClassList::from_names(&names).unwrap(), "yard 3", 0.6);
+        let mut overlay = Overlay::new(&ClassList::from_names(&names).unwrap(), "yard 3", 0.6);
         let rgb = noise((3 * width_px * height_px) as usize, 9);
         // Runs of classes, with what the network has not seen among them.
         let id = |i: u32| [0, 1, 2, 255, 6, 0, 3][((i / 5 + i / width_px / 4) % 7) as usize];
@@ -289,7 +289,7 @@ fn a_gpu_computes_what_the_cpu_computes() {
     }
     let classes = 21;
     let names: Vec<String> = (0..classes).map(|id| format!("class {id}")).collect();
-    let overlay = Overlay::new(ClassList::from_names(&names).unwrap(), "yard 3", 0.6);
+    let overlay = Overlay::new(&ClassList::from_names(&names).unwrap(), "yard 3", 0.6);
     let formats = [Format::Rgb24, Format::Yuyv, Format::Nv12, Format::Yu12, Format::Grey];
     for (round, (spec, format)) in specs().flat_map(|spec| formats.map(|format| (spec.clone(), format))).enumerate() {
         let layout = FrameLayout::new(format, (320, 240), 0, Matrix::BT601, format == Format::Rgb24);
