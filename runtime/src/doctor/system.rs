@@ -20,11 +20,7 @@ pub struct Memory {
 }
 
 pub(super) fn examine(files: &Files, report: &mut Report) {
-    let text = files.text("proc/meminfo").unwrap_or_default();
-    let bytes = |name: &str| Some(text.lines().find_map(|l| l.strip_prefix(name)?.strip_suffix("kB")?.trim().parse::<u64>().ok())? * 1024);
-    let memory =
-        || Some(Memory { total_bytes: bytes("MemTotal:")?, available_bytes: bytes("MemAvailable:")?, swap_free_bytes: bytes("SwapFree:").unwrap_or(0) });
-    report.memory = memory();
+    report.memory = files.text("proc/meminfo").and_then(|text| memory(&text));
     if let Some(m) = report.memory {
         let found = format!("{} of {} available, {} swap", gib(m.available_bytes), gib(m.total_bytes), gib(m.swap_free_bytes));
         if report.jetson && m.available_bytes < 2 << 30 {
@@ -45,6 +41,12 @@ pub(super) fn examine(files: &Files, report: &mut Report) {
         None => {}
     }
     clock(files, report);
+}
+
+/// Memory from lines such as `MemTotal:        7802936 kB`.
+fn memory(meminfo: &str) -> Option<Memory> {
+    let bytes = |name: &str| Some(meminfo.lines().find_map(|l| l.strip_prefix(name)?.strip_suffix("kB")?.trim().parse::<u64>().ok())? * 1024);
+    Some(Memory { total_bytes: bytes("MemTotal:")?, available_bytes: bytes("MemAvailable:")?, swap_free_bytes: bytes("SwapFree:").unwrap_or(0) })
 }
 
 /// The time, and whether it survives a power cut: signed updates expire, so a clock that starts in 1970 refuses them.
