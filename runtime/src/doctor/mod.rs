@@ -2,6 +2,7 @@
 
 mod board;
 mod cameras;
+mod gpu;
 mod power;
 mod software;
 mod system;
@@ -38,6 +39,10 @@ pub struct Report {
     pub software: Software,
     /// ONNX Runtime, the CPU backend.
     pub onnxruntime: Option<Library>,
+    /// What the GPU is, or why there is none. Only engines need it.
+    pub gpu: Option<String>,
+    /// Versions of TensorRT that engines can run with, or why there is none.
+    pub tensorrt: Vec<String>,
     /// Logical processors that this process may use.
     pub processors: usize,
     /// Power mode and clock, on a Jetson.
@@ -80,7 +85,7 @@ pub enum State {
 }
 
 /// Examines the machine whose files lie under `root`: `/`, or a copy of what another one has. ONNX Runtime, processors, the time and free space are
-/// always this machine's. The error is ONNX Runtime's, if it does not load.
+/// always this machine's; the GPU and TensorRT are asked if `root` is `/`. The error is ONNX Runtime's, if it does not load.
 pub fn examine(root: &Path) -> (Report, Option<crate::Error>) {
     let (onnxruntime, error) = match onnxruntime::library() {
         Ok(library) => (Some(library), None),
@@ -93,6 +98,8 @@ pub fn examine(root: &Path) -> (Report, Option<crate::Error>) {
         jetson: false,
         software: Software::default(),
         onnxruntime,
+        gpu: None,
+        tensorrt: Vec::new(),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         power: None,
         memory: None,
@@ -104,6 +111,9 @@ pub fn examine(root: &Path) -> (Report, Option<crate::Error>) {
     let files = Files(root.into());
     let board = board::examine(&files, &mut report);
     software::examine(&files, &mut report, error.as_ref());
+    if root == Path::new("/") {
+        gpu::examine(&mut report);
+    }
     power::examine(&files, &mut report, board.as_ref());
     system::examine(&files, &mut report);
     cameras::examine(&files, &mut report);

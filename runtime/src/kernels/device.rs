@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use amis_artifacts::image_spec::ImageSpec;
 use amis_artifacts::preprocess::Preprocessor;
-use cudarc::driver::sys::{self, CUdevice_attribute};
+use cudarc::driver::sys;
 use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DeviceRepr, DriverError, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
 
@@ -68,16 +68,9 @@ impl Kernels {
     /// # Errors
     /// No GPU, no NVRTC, sizes that cannot be used, or too little memory.
     pub fn load(spec: &ImageSpec, shape: [usize; 3], frame: FrameLayout, overlay: &Overlay) -> Result<Self> {
-        // SAFETY: opens libcuda.so, whose initialisers do nothing that the calls after it would not do. `cudarc` panics where it is missing.
-        if !unsafe { sys::is_culib_present() } {
-            return Err(Error::Gpu { action: "find the driver's library libcuda.so", reason: "it is not there".into() });
-        }
+        // `cudarc` panics where the driver's library is missing, so this asks first.
+        let capability = amis_tensorrt::Gpu::first()?.compute_capability;
         let context = CudaContext::new(0).map_err(gpu("open the first GPU"))?;
-        let capability = |attribute| context.attribute(attribute).map(i32::unsigned_abs).map_err(gpu("ask the GPU for its compute capability"));
-        let capability = (
-            capability(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            capability(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        );
         let version = driver_version()?;
         let code = compile(&Nvrtc::find(version)?, capability)?;
         let module = context.load_module(Ptx::from_binary(code)).map_err(gpu("load the kernels"))?;

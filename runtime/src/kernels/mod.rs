@@ -15,6 +15,8 @@ pub(crate) use layout::Ink;
 pub use layout::{Format, FrameLayout, Matrix};
 pub use nvrtc::Nvrtc;
 
+use amis_tensorrt::ComputeCapability;
+
 /// All kernels, with what they share in front.
 const SOURCE: &str = concat!(
     include_str!("../../kernels/frame.cuh"),
@@ -23,12 +25,12 @@ const SOURCE: &str = concat!(
     include_str!("../../kernels/overlay.cu")
 );
 
-/// Machine code of all kernels for GPUs of a compute capability such as (8, 7).
+/// Machine code of all kernels for GPUs of a compute capability.
 ///
 /// # Errors
 /// An NVRTC that does not know the GPU, or refuses the source.
-pub fn compile(nvrtc: &Nvrtc, compute_capability: (u32, u32)) -> crate::Result<Vec<u8>> {
-    let (major, minor) = compute_capability;
+pub fn compile(nvrtc: &Nvrtc, compute_capability: ComputeCapability) -> crate::Result<Vec<u8>> {
+    let architecture = format!("--gpu-architecture=sm_{}", compute_capability.sm());
     // Contracted products and sums would round otherwise than the CPU's.
-    nvrtc.compile(SOURCE, &[&format!("--gpu-architecture=sm_{major}{minor}"), "--fmad=false", "--std=c++11"])
+    nvrtc.compile(SOURCE, &[&architecture, "--fmad=false", "--std=c++11"])
 }

@@ -256,19 +256,19 @@ fn nvrtc_compiles_for_every_jetson() {
     let Some(folders) = std::env::var_os("AMIS_NVRTC_LIB") else { return skipped("NVRTC", "AMIS_NVRTC_LIB is not set; `make test` sets it") };
     let folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
     // Xavier, Orin, Thor: CUDA 13 has dropped the first and renamed the last.
-    for (library, capabilities) in [("libnvrtc.so.12", &[(7, 2), (8, 7), (10, 1)][..]), ("libnvrtc.so.13", &[(8, 7), (11, 0)])] {
+    for (library, capabilities) in [("libnvrtc.so.12", &["7.2", "8.7", "10.1"][..]), ("libnvrtc.so.13", &["8.7", "11.0"])] {
         let path = folders.iter().map(|folder| folder.join(library)).find(|path| path.exists());
         let nvrtc = Nvrtc::open(&path.unwrap_or_else(|| panic!("AMIS_NVRTC_LIB is set, so {library} must be in it"))).unwrap();
         for &capability in capabilities {
-            let code = compile(&nvrtc, capability).unwrap();
-            assert!(code.starts_with(b"\x7fELF"), "{library} {capability:?}");
+            let code = compile(&nvrtc, capability.parse().unwrap()).unwrap();
+            assert!(code.starts_with(b"\x7fELF"), "{library} {capability}");
             let names = String::from_utf8_lossy(&code);
             assert!(["preprocess", "class_map", "overlay", "count_classes"].iter().all(|kernel| names.contains(&format!(".text.{kernel}"))));
         }
     }
     let newest = Nvrtc::find((13, 9)).unwrap();
     assert_eq!((newest.version().0, Nvrtc::find((12, 2)).unwrap().version().0), (13, 12));
-    let message = compile(&newest, (7, 2)).unwrap_err().to_string();
+    let message = compile(&newest, "7.2".parse().unwrap()).unwrap_err().to_string();
     assert!(message.contains("NVRTC 13.") && message.contains("does not compile the kernels"), "{message}");
     let message = newest.compile("__global__ void broken() { x = 1; }", &[]).unwrap_err().to_string();
     assert!(message.contains("amis.cu(1): error: identifier \"x\" is undefined"), "{message}");
