@@ -25,7 +25,7 @@ distributed := --features amis-trainer/distributed
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build build-distributed demo results check cross test test-distributed bench bench-data bench-step bench-run bench-cuda soak clean
+.PHONY: help setup env build build-distributed demo results check cross test test-distributed bench bench-data bench-step bench-run bench-calibration bench-cuda soak clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -70,7 +70,7 @@ test-distributed: build-distributed ## lints and tests of training by several pr
 	cargo test $(cargo_flags) $(distributed) --lib -- distributed::
 	cargo test $(cargo_flags) $(distributed) --test distributed
 
-bench: bench-data bench-step ## benchmarks, beside their peers in Python
+bench: bench-data bench-step bench-calibration ## benchmarks, beside their peers in Python
 
 bench-data: setup ## decoding and augmenting, beside PIL and torchvision
 	"$(AMIS_HOME)/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r benches/requirements.txt
@@ -87,6 +87,10 @@ bench-run: build ## the live road beside ONNX Runtime and OpenCV in Python, on B
 # make soak BUNDLE=demo-out/step-2.amis MINUTES=60
 soak: build ## amis-run for MINUTES (5), with what happens to a service every ten seconds
 	"$(AMIS_HOME)/venv/bin/python" scripts/soak.py "$(CARGO_TARGET_DIR)/release/amis-run" "$(BUNDLE)" "$(or $(MINUTES),5)"
+
+bench-calibration: setup ## calibration for INT8, beside onnxruntime.quantization: time, memory
+	"$(AMIS_HOME)/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r benches/requirements.txt
+	AMIS_PYTHON="$(AMIS_HOME)/venv/bin/python" cargo bench --locked --workspace --bench calibration
 
 bench-cuda: setup ## a training step on a CUDA GPU: time, memory, losses against the CPU's
 	cargo bench --locked --workspace --bench cuda
