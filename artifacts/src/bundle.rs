@@ -23,8 +23,22 @@ pub const MAX_FILES: usize = 256;
 /// Level of zstd: the slowest that still packs 100 MB in seconds.
 const ZSTD_LEVEL: i32 = 12;
 
+/// How well a graph does on real images, from `amis-export verify`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quality {
+    /// Number of images.
+    pub images: usize,
+    /// Share of the pixels that get the class that the float32 graph gives them, 0..1.
+    pub argmax_agreement: f64,
+    /// Mean IoU over all classes with background, 0..1; none without labels.
+    pub miou: Option<f64>,
+    /// IoU by class id, 0..1, none for a class that is absent and never predicted; empty without labels.
+    pub iou: Vec<Option<f64>>,
+}
+
 /// One graph in a bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GraphEntry {
     /// Device family that the graph is written for: "cpu", "rtx", "jetpack6", ...
@@ -37,6 +51,9 @@ pub struct GraphEntry {
     pub bytes: u64,
     /// Hash of the file.
     pub sha256: String,
+    /// What was measured of it; none if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
 }
 
 /// Where the model comes from.
@@ -105,6 +122,9 @@ impl BundleManifest {
             }
             if !keys.insert((&graph.target, &graph.precision)) {
                 return wrong(format!("two graphs for {} {}", graph.target, graph.precision));
+            }
+            if let Some(found) = graph.quality.as_ref().map(|q| q.iou.len()).filter(|&n| n != 0 && n != self.classes.len()) {
+                return wrong(format!("{found} classes are measured of {}, expected {}", graph.file, self.classes.len()));
             }
         }
         match self.graphs.iter().try_fold(0u64, |sum, g| sum.checked_add(g.bytes)) {
@@ -257,7 +277,14 @@ mod tests {
             classes: ClassList::from_names(&["background", "road"]).unwrap(),
             groups: Groups(vec![1, 1]),
             image_spec: ImageSpec::imagenet(64, 64, Fit::Stretch),
-            graphs: vec![GraphEntry { target: "cpu".into(), precision: "fp32".into(), file: "model.onnx".into(), bytes: 0, sha256: String::new() }],
+            graphs: vec![GraphEntry {
+                target: "cpu".into(),
+                precision: "fp32".into(),
+                file: "model.onnx".into(),
+                bytes: 0,
+                sha256: String::new(),
+                quality: None,
+            }],
             lineage: Lineage { step: 0, checkpoint_sha256: "00".into(), parent_sha256: None },
             miou_all: Some(0.5),
         }
@@ -278,6 +305,20 @@ mod tests {
         let out = dir.path().join("out");
         assert_eq!(unpack(&a, &out).unwrap(), written);
         assert_eq!(fs::read(out.join("model.onnx")).unwrap(), b"graph bytes");
+    }
+
+    #[test]
+    fn what_was_measured_comes_back_and_bundles_without_it_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.amis");
+        let quality = |classes| Some(Quality { images: 101, argmax_agreement: 0.99, miou: Some(0.5), iou: vec![None; classes] });
+        let mut measured = manifest();
+        measured.graphs[0].quality = quality(2);
+        let written = write(&path, measured.clone(), &files()).unwrap();
+        assert_eq!((read_manifest(&path).unwrap(), &written.graphs[0].quality), (written.clone(), &quality(2)));
+        assert!(!serde_json::to_string(&manifest()).unwrap().contains("quality"));
+        measured.graphs[0].quality = quality(3);
+        assert!(write(&path, measured, &files()).unwrap_err().to_string().contains("3 classes are measured of model.onnx, expected 2"));
     }
 
     #[test]

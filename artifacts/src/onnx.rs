@@ -54,6 +54,11 @@ pub fn write(path: &Path, model: &ModelProto) -> Result<()> {
 }
 
 impl ModelProto {
+    /// A named value about the model.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata_props.iter().find(|entry| entry.key() == key).map(|entry| entry.value())
+    }
+
     /// Precision that the graph itself asks for: "int8" where it quantizes, else "fp16" where it holds or casts to FP16, else "fp32".
     pub fn precision(&self) -> &'static str {
         let Some(graph) = &self.graph else { return "fp32" };
@@ -72,21 +77,41 @@ impl ModelProto {
 impl ValueInfoProto {
     /// A tensor of this type and of fixed sizes.
     pub fn tensor(name: &str, data_type: DataType, shape: &[i64]) -> Self {
-        let dim = shape.iter().map(|&n| Dimension { value: Some(DimensionValue::DimValue(n)), denotation: None }).collect();
+        Self::sized(name, data_type, shape.iter().map(|&n| DimensionValue::DimValue(n)))
+    }
+
+    /// A tensor of this type and of fixed or named sizes.
+    pub fn sized(name: &str, data_type: DataType, sizes: impl IntoIterator<Item = DimensionValue>) -> Self {
+        let dim = sizes.into_iter().map(|value| Dimension { value: Some(value), denotation: None }).collect();
         let tensor = TensorType { elem_type: Some(data_type.into()), shape: Some(TensorShapeProto { dim }) };
         let value = Some(TypeValue::TensorType(tensor));
         Self { name: Some(name.to_owned()), r#type: Some(TypeProto { value, denotation: None }), ..Self::default() }
     }
 
+    /// Element type, if this is a tensor of a known type.
+    pub fn element_type(&self) -> Option<DataType> {
+        DataType::try_from(self.as_tensor()?.elem_type?).ok()
+    }
+
+    /// Sizes, if this is a tensor whose sizes are all fixed or named.
+    pub fn sizes(&self) -> Option<Vec<DimensionValue>> {
+        self.as_tensor()?.shape.as_ref()?.dim.iter().map(|dim| dim.value.clone()).collect()
+    }
+
     /// Element type and sizes, if this is a tensor of a known type with all sizes fixed.
     pub fn fixed_tensor(&self) -> Option<(DataType, Vec<i64>)> {
-        let Some(TypeValue::TensorType(tensor)) = &self.r#type.as_ref()?.value else { return None };
-        let size = |dim: &Dimension| match dim.value {
-            Some(DimensionValue::DimValue(n)) => Some(n),
-            _ => None,
+        let size = |value| match value {
+            DimensionValue::DimValue(n) => Some(n),
+            DimensionValue::DimParam(_) => None,
         };
-        let shape = tensor.shape.as_ref()?.dim.iter().map(size).collect::<Option<_>>()?;
-        Some((DataType::try_from(tensor.elem_type?).ok()?, shape))
+        Some((self.element_type()?, self.sizes()?.into_iter().map(size).collect::<Option<_>>()?))
+    }
+
+    fn as_tensor(&self) -> Option<&TensorType> {
+        match self.r#type.as_ref()?.value.as_ref()? {
+            TypeValue::TensorType(tensor) => Some(tensor),
+            _ => None,
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use std::str::FromStr;
 use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, GraphEntry, Lineage};
 use amis_artifacts::checkpoint::Checkpoint;
 use amis_artifacts::files;
-use amis_artifacts::onnx::{self, DataLocation, DataType, GraphProto, ModelProto};
+use amis_artifacts::onnx::{self, DataLocation, DataType, DimensionValue, GraphProto, ModelProto};
 
+use crate::compare::Comparison;
 use crate::graph::CHECKPOINT_KEY;
 use crate::{Error, Result};
 
@@ -48,26 +49,43 @@ impl FromStr for GraphFile {
     }
 }
 
-/// Checks every graph against the checkpoint and writes `<dir>/<name>-<version>.amis`; gives its path and manifest.
+/// Checks every graph against the checkpoint and writes `<dir>/<name>-<version>.amis`; gives its path and manifest. `verification` is a
+/// [`Comparison`]'s file, whose numbers go into the manifest.
 ///
 /// # Errors
-/// A graph that is damaged, keeps weights in another file or belongs to another network; two graphs for one target and precision;
-/// a name that is not plain; damaged checkpoint; the disk.
-pub fn pack(checkpoint: &Checkpoint, graphs: &[GraphFile], name: &str, version: u64, dir: &Path) -> Result<(PathBuf, BundleManifest)> {
+/// A graph that is damaged, keeps weights in another file or belongs to another network; one that `verification` does not know; two graphs for one target
+/// and precision; a name that is not plain; damaged checkpoint; the disk.
+pub fn pack(
+    checkpoint: &Checkpoint,
+    graphs: &[GraphFile],
+    verification: Option<&Path>,
+    name: &str,
+    version: u64,
+    dir: &Path,
+) -> Result<(PathBuf, BundleManifest)> {
     let checkpoint_sha256 = checkpoint.sha256()?;
+    let measured = verification.map(|path| Comparison::read(path).map(|comparison| (path, comparison))).transpose()?;
     let mut entries = Vec::new();
     let mut contents = BTreeMap::new();
     for graph in graphs {
         let bytes = files::read_limited(&graph.path, "an ONNX model", onnx::MAX_MODEL_BYTES)?;
         let model = onnx::parse(&bytes, &graph.path)?;
         fits(&model, checkpoint, &checkpoint_sha256).map_err(|reason| Error::Mismatch { path: graph.path.clone(), reason })?;
+        let sha256 = files::sha256(&bytes);
+        let quality = match &measured {
+            None => None,
+            Some((path, comparison)) => {
+                let missing = || Error::NotMeasured { path: graph.path.clone(), sha256: sha256.clone(), verification: (*path).into() };
+                Some(comparison.of(&sha256).ok_or_else(missing)?.quality.clone())
+            }
+        };
         let file = format!("model.{}-{}.onnx", graph.target, graph.precision);
         if contents.insert(file.clone(), bytes).is_some() {
             let (target, precision) = (&graph.target, &graph.precision);
             let text = format!("{target}:{precision}:{}", graph.path.display());
             return Err(Error::GraphArgument { text, reason: format!("there is another graph for {target} {precision}") });
         }
-        entries.push(GraphEntry { target: graph.target.clone(), precision: graph.precision.clone(), file, bytes: 0, sha256: String::new() });
+        entries.push(GraphEntry { target: graph.target.clone(), precision: graph.precision.clone(), file, bytes: 0, sha256, quality });
     }
     let source = &checkpoint.manifest;
     let manifest = BundleManifest {
@@ -111,23 +129,28 @@ fn fits(model: &ModelProto, checkpoint: &Checkpoint, checkpoint_sha256: &str) ->
     if let Some(tensor) = graph.initializer.iter().find(|t| t.data_location() == DataLocation::External) {
         return Err(format!("weight {} lies in another file, expected all weights in the graph", tensor.name()));
     }
-    match model.metadata_props.iter().find(|entry| entry.key() == CHECKPOINT_KEY) {
-        Some(entry) if entry.value() != checkpoint_sha256 => {
-            Err(format!("it was exported from the checkpoint with SHA-256 {}, this one has {checkpoint_sha256}", entry.value()))
-        }
+    match model.metadata(CHECKPOINT_KEY) {
+        Some(found) if found != checkpoint_sha256 => Err(format!("it was exported from the checkpoint with SHA-256 {found}, this one has {checkpoint_sha256}")),
         _ => Ok(()),
     }
 }
 
-/// Shape of the only float32 input or output, constants left out (old tools list them as inputs).
+/// Shape of the only float32 input or output for one image, constants left out (old tools list them as inputs). A dynamic batch may be one.
 fn single(graph: &GraphProto, side: &str, values: &[onnx::ValueInfoProto]) -> std::result::Result<Vec<i64>, String> {
     let is_constant = |name: &str| graph.initializer.iter().any(|t| t.name() == name);
     let values: Vec<_> = values.iter().filter(|v| !is_constant(v.name())).collect();
     match values[..] {
-        [value] => match value.fixed_tensor() {
-            Some((DataType::Float, shape)) => Ok(shape),
-            _ => Err(format!("its {side} {} is not a float32 tensor of fixed shape", value.name())),
-        },
+        [value] => {
+            let size = |(place, size): (usize, DimensionValue)| match size {
+                DimensionValue::DimValue(n) => Some(n),
+                DimensionValue::DimParam(_) => (place == 0).then_some(1),
+            };
+            let sizes = value.sizes().and_then(|sizes| sizes.into_iter().enumerate().map(size).collect());
+            match (value.element_type(), sizes) {
+                (Some(DataType::Float), Some(sizes)) => Ok(sizes),
+                _ => Err(format!("its {side} {} is not a float32 tensor of fixed shape (but for the batch)", value.name())),
+            }
+        }
         _ => Err(format!("it has {} {side}s, expected one", values.len())),
     }
 }

@@ -10,7 +10,9 @@ mod onnx;
 mod plan;
 mod progress;
 mod quantize;
+mod sensitivity;
 mod smooth;
+mod validation;
 mod verify;
 
 use std::fmt::Display;
@@ -44,6 +46,7 @@ enum Command {
     Onnx(onnx::Args),
     Calibrate(calibrate::Args),
     Smooth(smooth::Args),
+    Sensitivity(sensitivity::Args),
     Quantize(quantize::Args),
     Lint(lint::Args),
     Verify(verify::Args),
@@ -63,6 +66,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Onnx(args) => end(args.run(), cli.json),
         Command::Calibrate(args) => end(args.run(), cli.json),
         Command::Smooth(args) => end(args.run(), cli.json),
+        Command::Sensitivity(args) => end(args.run(), cli.json),
         Command::Quantize(args) => end(args.run(), cli.json),
         Command::Lint(args) => end(args.run(), cli.json),
         Command::Verify(args) => end(args.run(), cli.json),

@@ -12,6 +12,7 @@ use amis_tensorrt::{BuildOptions, Flavor, Gpu, Lowering, Progress, child};
 use serde::Serialize;
 
 use crate::Result;
+use crate::graph::Batch;
 use crate::passes::{BUILDER_KEY, Builder};
 
 /// Largest timing cache in bytes; that of a network has a few million.
@@ -40,7 +41,7 @@ pub struct Request<'a> {
     pub onnx: &'a Path,
     /// With which TensorRT.
     pub flavor: Flavor,
-    /// How. Limits of memory, and what a graph for TensorRT 8 may be lowered to, are filled in.
+    /// How. Limits of memory, the largest batch of a graph that names it, and what a graph for TensorRT 8 may be lowered to, are filled in.
     pub options: BuildOptions,
     /// File with what earlier builds on this GPU learned; read where it exists, and written.
     pub timing_cache: Option<&'a Path>,
@@ -61,6 +62,9 @@ pub fn build(builder: &mut Command, request: &Request<'_>, on_progress: &mut dyn
     let model = onnx::parse(&bytes, path)?;
     let mut options = request.options.clone();
     options.lowering = lowering(&model, path)?;
+    if let Some(Batch::Dynamic(max)) = Batch::of(&model) {
+        options.max_batch = options.max_batch.or(Some(max));
+    }
     options.timing_cache = request.timing_cache.map(read_cache).transpose()?;
     let built_for = match flavor {
         Flavor::Rtx => BuiltFor::ComputeCapabilities(options.compute_capabilities.iter().map(ToString::to_string).collect()),

@@ -17,6 +17,10 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Calibration(#[from] amis_calib::Error),
+    /// A data set or an image cannot be read.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] amis_data::Error),
     /// ONNX Runtime is missing, or a graph does not run.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -51,6 +55,64 @@ pub enum Error {
         /// The ONNX file.
         path: PathBuf,
         /// Found and expected.
+        reason: String,
+    },
+    /// A graph that gives masks which cannot be compared.
+    #[error("{} gives masks that cannot be used: {reason}", path.display())]
+    #[diagnostic(
+        code(amis::export::masks),
+        help(
+            "values that are not finite come from an overflow: stay with another precision, or keep layers out with `amis-export quantize --keep`; compare graphs that all end in masks, or all in logits"
+        )
+    )]
+    Masks {
+        /// The ONNX file.
+        path: PathBuf,
+        /// Found and expected.
+        reason: String,
+    },
+    /// A graph that was not measured.
+    #[error("{} was not measured: {} has no graph with its SHA-256 {sha256}", path.display(), verification.display())]
+    #[diagnostic(
+        code(amis::input::verification),
+        help("measure all graphs of the bundle at once: `amis-export verify --graph A --graph B --out verification.json`")
+    )]
+    NotMeasured {
+        /// The ONNX file.
+        path: PathBuf,
+        /// Its hash.
+        sha256: String,
+        /// The file of the measurements.
+        verification: PathBuf,
+    },
+    /// A loss of quality that cannot be stated.
+    #[error("no loss of mean IoU can be stated: {reason}")]
+    #[diagnostic(
+        code(amis::input::no_loss),
+        help(
+            "measure on the trainer's own validation list with its labels, or leave out --budget; if the numbers differ on those, export the graph again and run `amis-export verify`"
+        )
+    )]
+    NoLoss {
+        /// Found and expected.
+        reason: String,
+    },
+    /// A sensitivity that does not say what to keep here.
+    #[error("{} does not hold here: {reason}", path.display())]
+    #[diagnostic(code(amis::input::sensitivity), help("measure again: `amis-export sensitivity --help`; without a choice that holds, stay with FP16"))]
+    Sensitivity {
+        /// The file.
+        path: PathBuf,
+        /// Found and expected.
+        reason: String,
+    },
+    /// No images to measure on.
+    #[error("no images in {}: {reason}", path.display())]
+    #[diagnostic(code(amis::input::no_images), help("name a data set with labels, or a folder of .jpg, .jpeg or .png files, by --images"))]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+        /// What was looked for.
         reason: String,
     },
     /// `--graph` that does not read `target:precision:FILE`.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use amis_artifacts::bundle::{self, BundleManifest};
 use amis_artifacts::checkpoint::{Checkpoint, CheckpointManifest};
 use amis_artifacts::engine::{self, EngineHeader};
-use amis_artifacts::onnx::{self, ModelProto, TensorProto, ValueInfoProto};
+use amis_artifacts::onnx::{self, DimensionValue, ModelProto, TensorProto, ValueInfoProto};
 use serde::Serialize;
 
 use crate::Result;
@@ -126,9 +126,13 @@ fn elements(tensor: &TensorProto) -> u64 {
 }
 
 fn signature(value: &ValueInfoProto) -> String {
-    match value.fixed_tensor() {
-        Some((data_type, shape)) => format!("{} {data_type:?} {shape:?}", value.name()),
-        None => format!("{} of no fixed shape", value.name()),
+    let size = |size: DimensionValue| match size {
+        DimensionValue::DimValue(n) => n.to_string(),
+        DimensionValue::DimParam(name) => name,
+    };
+    match (value.element_type(), value.sizes()) {
+        (Some(data_type), Some(sizes)) => format!("{} {data_type:?} [{}]", value.name(), names(sizes.into_iter().map(size))),
+        _ => format!("{} of no known shape", value.name()),
     }
 }
 
@@ -143,6 +147,10 @@ impl fmt::Display for Inspection {
                 }
                 for graph in &m.graphs {
                     writeln!(f, "graph      {} {}: {}, {} bytes", graph.target, graph.precision, graph.file, graph.bytes)?;
+                    if let Some(q) = &graph.quality {
+                        let miou = q.miou.map(|v| format!(", mean IoU {:.2} points", 100.0 * v)).unwrap_or_default();
+                        writeln!(f, "           {:.2} % of the pixels as float32{miou}, on {} images", 100.0 * q.argmax_agreement, q.images)?;
+                    }
                 }
                 write!(f, "classes    {}", names(m.classes.iter().map(|c| c.name.as_str())))
             }

@@ -16,12 +16,14 @@
 //! ```
 
 pub mod bundle;
+pub mod compare;
 pub mod engine;
 mod error;
 pub mod graph;
 pub mod inspect;
 pub mod passes;
 pub mod plan;
+pub mod sensitivity;
 pub mod verify;
 
 pub use error::{Error, Result};

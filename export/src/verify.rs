@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use amis_artifacts::checkpoint::{Checkpoint, Samples};
+use amis_artifacts::onnx;
 use amis_runtime::backend::Backend;
 use amis_runtime::backend::onnxruntime::{OnnxRuntime, Options};
 use amis_runtime::class_map::upsample;
 use serde::Serialize;
 
+use crate::graph::Batch;
 use crate::{Error, Result};
 
 /// Logits of a float32 graph must differ by less: the exporter's promise (float32 rounding through 12 blocks stays near 1e-5).
@@ -40,16 +42,31 @@ impl Verification {
     }
 }
 
-/// Runs the checkpoint's samples through a graph, upsamples as the device does, and compares with the stored logits.
-/// The result is a measurement: whether it is good enough says [`Verification::require`].
+/// Runs the checkpoint's samples through a graph, upsamples as the device does, and compares with the stored logits. A graph with a dynamic batch runs
+/// with one image and with as many as it takes. The result is a measurement: whether it is good enough says [`Verification::require`].
 ///
 /// # Errors
 /// No samples, no ONNX Runtime, a graph that does not run or does not fit the checkpoint.
 pub fn verify(checkpoint: &Checkpoint, onnx: &Path) -> Result<Verification> {
     let samples = checkpoint.samples()?;
-    let mut backend = OnnxRuntime::open(onnx, &Options::default())?;
+    let batches = match Batch::of(&onnx::read(onnx)?) {
+        Some(Batch::Fixed(n)) => vec![n],
+        Some(Batch::Dynamic(max)) => vec![1, max],
+        None => vec![1],
+    };
+    let mut worst = Verification { max_abs_diff: 0.0, argmax_agreement: 1.0, images: samples.count };
+    for batch in batches {
+        let found = with_batch(checkpoint, &samples, onnx, batch.into())?;
+        worst.max_abs_diff = worst.max_abs_diff.max(found.max_abs_diff);
+        worst.argmax_agreement = worst.argmax_agreement.min(found.argmax_agreement);
+    }
+    Ok(worst)
+}
+
+fn with_batch(checkpoint: &Checkpoint, samples: &Samples, onnx: &Path, batch: usize) -> Result<Verification> {
+    let mut backend = OnnxRuntime::open_batch(onnx, &Options::default(), batch)?;
     let (spec, classes) = (&checkpoint.manifest.image_spec, checkpoint.manifest.groups.classes());
-    let expected = [1, 3, spec.height_px as usize, spec.width_px as usize];
+    let expected = [batch, 3, spec.height_px as usize, spec.width_px as usize];
     let mismatch = |reason: String| Error::Mismatch { path: onnx.into(), reason };
     if backend.input_shape() != expected {
         return Err(mismatch(format!("its input is {:?}, expected {expected:?}", backend.input_shape())));
@@ -58,22 +75,32 @@ pub fn verify(checkpoint: &Checkpoint, onnx: &Path) -> Result<Verification> {
     if found != classes {
         return Err(mismatch(format!("it has {found} classes, expected {classes}")));
     }
-    compare(&samples, spec.input_len(), classes, |input| Ok(upsample(backend.infer(input)?, [classes, h, w], spec.width_px, spec.height_px)?))
+    compare(samples, spec.input_len(), classes, batch, |inputs| {
+        let masks = backend.infer(inputs)?.chunks_exact(classes * h * w);
+        let logits = masks.map(|masks| upsample(masks, [classes, h, w], spec.width_px, spec.height_px)).collect::<std::result::Result<Vec<_>, _>>()?;
+        Ok(logits.concat())
+    })
 }
 
-/// Runs `network` (`[3, H, W]` to `[C, H, W]`) on every sample and compares the logits.
-fn compare(samples: &Samples, input_len: usize, classes: usize, mut network: impl FnMut(&[f32]) -> Result<Vec<f32>>) -> Result<Verification> {
+/// Runs `network` (`[B, 3, H, W]` to `[B, C, H, W]`) on every sample and compares the logits. The last batch is filled up from the first sample on.
+fn compare(samples: &Samples, input_len: usize, classes: usize, batch: usize, mut network: impl FnMut(&[f32]) -> Result<Vec<f32>>) -> Result<Verification> {
     let pixels = input_len / 3;
-    let (mut max_abs_diff, mut same) = (0.0f64, 0usize);
-    for (input, expected) in samples.input.chunks_exact(input_len).zip(samples.logits.chunks_exact(classes * pixels)) {
-        let found = network(input)?;
-        for (a, b) in found.iter().zip(expected) {
-            let diff = f64::from((a - b).abs());
-            max_abs_diff = max_abs_diff.max(if diff.is_nan() { f64::INFINITY } else { diff });
+    let (mut max_abs_diff, mut same, mut compared) = (0.0f64, 0usize, 0usize);
+    for start in (0..samples.count).step_by(batch) {
+        let numbers: Vec<usize> = (start..start + batch).map(|i| i % samples.count).collect();
+        let inputs: Vec<f32> = numbers.iter().flat_map(|&i| &samples.input[i * input_len..][..input_len]).copied().collect();
+        let logits = network(&inputs)?;
+        for (&number, found) in numbers.iter().zip(logits.chunks_exact(classes * pixels)) {
+            let expected = &samples.logits[number * classes * pixels..][..classes * pixels];
+            for (a, b) in found.iter().zip(expected) {
+                let diff = f64::from((a - b).abs());
+                max_abs_diff = max_abs_diff.max(if diff.is_nan() { f64::INFINITY } else { diff });
+            }
+            same += (0..pixels).filter(|&pixel| argmax(found, pixels, pixel) == argmax(expected, pixels, pixel)).count();
+            compared += pixels;
         }
-        same += (0..pixels).filter(|&pixel| argmax(&found, pixels, pixel) == argmax(expected, pixels, pixel)).count();
     }
-    Ok(Verification { max_abs_diff, argmax_agreement: same as f64 / (samples.count * pixels) as f64, images: samples.count })
+    Ok(Verification { max_abs_diff, argmax_agreement: same as f64 / compared as f64, images: samples.count })
 }
 
 /// Class with the largest of the logits `[C, pixels]` at a pixel; of equal ones the first.
@@ -90,7 +117,7 @@ mod tests {
     /// One image of two pixels, two classes.
     fn compare_with(found: [f32; 4]) -> Verification {
         let samples = Samples { count: 1, input: vec![0.0; 6], logits: vec![1.0, 0.0, 0.0, 2.0] };
-        compare(&samples, 6, 2, |_| Ok(found.to_vec())).unwrap()
+        compare(&samples, 6, 2, 1, |_| Ok(found.to_vec())).unwrap()
     }
 
     #[test]

@@ -43,6 +43,13 @@ fn from_checkpoint_to_bundle() {
     assert_eq!(json(dir, "inspect step-1")["manifest"]["groups"], serde_json::json!([1, 3, 2]));
     let onnx = json(dir, "inspect model.cpu-fp32.onnx");
     assert_eq!((&onnx["kind"], &onnx["operators"]["LayerNormalization"]), (&"onnx".into(), &12.into()));
+    json(dir, "onnx --checkpoint step-1 --batch 1..2 --out batches.onnx");
+    assert_eq!(json(dir, "verify --checkpoint step-1 --onnx batches.onnx")["images"], 2);
+    assert_eq!(json(dir, "inspect batches.onnx")["inputs"][0], "image Float [batch, 3, 64, 64]");
+    json(dir, "bundle --checkpoint step-1 --graph cpu:fp32:batches.onnx --name yard --version 4");
+    json(dir, "onnx --checkpoint step-1 --batch 2 --out two.onnx");
+    let (code, _, err) = run(dir, "bundle --checkpoint step-1 --graph cpu:fp32:two.onnx --name yard --version 5");
+    assert!(code == 3 && err.contains("its input is [2, 3, 64, 64], expected [1, 3, 64, 64]"), "{err}");
     for path in ["yard-3.amis", "step-1", "model.cpu-fp32.onnx"] {
         let (code, out, err) = run(dir, &format!("inspect {path}"));
         assert!(code == 0 && out.contains("class 5"), "{out}{err}");
@@ -105,7 +112,7 @@ fn failures_have_their_exit_codes() {
 
 #[test]
 fn help_has_an_example_for_every_command() {
-    for command in ["onnx", "calibrate", "smooth", "quantize", "lint", "verify", "engine", "bundle", "inspect"] {
+    for command in ["onnx", "calibrate", "smooth", "sensitivity", "quantize", "lint", "verify", "engine", "bundle", "inspect"] {
         let (code, out, _) = run(Path::new("."), &format!("{command} --help"));
         assert!(code == 0 && out.contains(&format!("\n  amis-export {command} ")), "{out}");
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use amis_artifacts::model_spec::{Groups, ModelSpec};
 use amis_artifacts::onnx::{self, ModelProto, StringStringEntryProto};
 use amis_artifacts::weights::Weights;
-use amis_export::graph::{self, Output};
+use amis_export::graph::{self, Batch, Output};
 use amis_export::inspect::inspect;
 use amis_export::passes::{BUILDER_KEY, Builder};
 use common::{build_rtx, manifest, random_weights};
@@ -39,6 +39,20 @@ fn vit_tiny(output: Output, depth: u32) -> (ModelProto, Weights) {
     let manifest = manifest(model, Groups(vec![1, 15, 5]), [384, 512], [14, 14]);
     let weights = random_weights(&manifest, 1);
     (graph::segmenter(&manifest, &weights, "", output).unwrap(), weights)
+}
+
+#[test]
+fn a_graph_with_a_dynamic_batch_says_how_large_it_may_be() {
+    if !rtx_present() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (dir.path().join("model.onnx"), dir.path().join("model.engine"));
+    let model = ModelSpec { patch_px: 16, dim: 64, depth: 1, heads: 2, decoder_depth: 1, decoder_heads: 1, gab: true };
+    let manifest = manifest(model, Groups(vec![1, 3]), [64, 64], [4, 4]);
+    let model = graph::segmenter_batch(&manifest, &random_weights(&manifest, 1), "", Output::Logits, Batch::Dynamic(4)).unwrap();
+    onnx::write(&path, &model).unwrap();
+    assert_eq!(build_rtx(&path, &out).unwrap().header.key.options["max_batch"], "4");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod common;
 
 use amis_artifacts::weights::Weights;
-use amis_export::graph::{self, Output};
+use amis_export::graph::{self, Batch, Output};
 use amis_export::{Error, verify};
 use amis_runtime::backend::Backend;
 use amis_runtime::backend::onnxruntime::{OnnxRuntime, Options};
@@ -54,6 +54,34 @@ fn verify_passes_on_the_same_weights_and_fails_on_others() {
     amis_artifacts::onnx::write(&path, &other).unwrap();
     let error = verify::verify(&checkpoint, &path).unwrap().require().unwrap_err();
     assert!(matches!(error, Error::Verification { max_abs_diff, .. } if (max_abs_diff - 2e-3).abs() < 1e-4), "{error}");
+}
+
+#[test]
+fn every_image_of_a_batch_is_computed_as_if_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = golden_checkpoint(dir.path());
+    let path = dir.path().join("model.onnx");
+    for output in [Output::Masks, Output::Logits] {
+        for batch in [Batch::Fixed(3), Batch::Dynamic(3)] {
+            let model = graph::export_batch(&checkpoint, output, batch, &path).unwrap();
+            assert_eq!(Batch::of(&model), Some(batch));
+            let result = verify::verify(&checkpoint, &path).unwrap().require().unwrap();
+            assert_eq!((result.images, result.argmax_agreement), (2, 1.0));
+        }
+    }
+    // With GAB, whose first step is a mean over all tokens: it must stay within an image.
+    let mut manifest = golden_manifest();
+    manifest.model.gab = true;
+    let weights = random_weights(&manifest, 4);
+    let images = golden_tensors().remove("input").unwrap().data;
+    let mut outputs = [Batch::Fixed(1), Batch::Fixed(2), Batch::Dynamic(2)].map(|batch| {
+        amis_artifacts::onnx::write(&path, &graph::segmenter_batch(&manifest, &weights, "", Output::Masks, batch).unwrap()).unwrap();
+        let count = if batch == Batch::Fixed(1) { 1 } else { 2 };
+        let mut backend = OnnxRuntime::open_batch(&path, &Options::default(), count).unwrap();
+        images.chunks(count * 3 * 64 * 64).flat_map(|images| backend.infer(images).unwrap().to_vec()).collect::<Vec<f32>>()
+    });
+    let [alone, batched @ ..] = &mut outputs;
+    assert!(batched.iter().all(|b| b.len() == alone.len() && b.iter().zip(&*alone).all(|(a, b)| (a - b).abs() < 1e-4)));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use amis_artifacts::onnx::DataType;
 use amis_runtime::Error;
+use amis_runtime::backend::Backend;
 use amis_runtime::backend::onnxruntime::{OnnxRuntime, Options};
 use common::onnx::{identity_model, patch_model};
 use common::{conformance, onnxruntime_present};
@@ -43,6 +44,7 @@ fn graphs_of_another_shape_are_refused_with_what_was_found() {
     assert!(refusal(&identity_model(&[1, 3, -1, 8], DataType::Float)).contains("[1, 3, -1, 8]"));
     assert!(refusal(&identity_model(&[1, 3, 8], DataType::Float)).contains("expected four fixed sizes"));
     assert!(refusal(&identity_model(&[2, 3, 8, 8], DataType::Float)).contains("[2, 3, 8, 8]"));
+    assert_eq!(open(&identity_model(&[-1, 3, 8, 8], DataType::Float)).unwrap().input_shape(), [1, 3, 8, 8]);
     assert!(refusal(&identity_model(&[1, 4, 8, 8], DataType::Float)).contains("expected [1, 3, H, W]"));
     assert!(refusal(&identity_model(&[1, 3, 8, 8], DataType::Uint8)).contains("expected a float32 tensor"));
 }

@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// A graph, its device family and its precision (fp32, fp16, int8); may be given several times.
     #[arg(long = "graph", value_name = "TARGET:PRECISION:FILE", required = true)]
     graphs: Vec<GraphFile>,
+    /// What `amis-export verify --out` measured of these graphs; the numbers go into the bundle.
+    #[arg(long, value_name = "FILE")]
+    verification: Option<PathBuf>,
     /// Name of the model: letters, digits, '.', '-' and '_'.
     #[arg(long)]
     name: String,
@@ -40,7 +43,7 @@ pub(crate) struct Packed {
 
 impl Args {
     pub(crate) fn run(&self) -> Result<Packed> {
-        let (path, manifest) = pack(&Checkpoint::open(&self.checkpoint)?, &self.graphs, &self.name, self.version, &self.out)?;
+        let (path, manifest) = pack(&Checkpoint::open(&self.checkpoint)?, &self.graphs, self.verification.as_deref(), &self.name, self.version, &self.out)?;
         Ok(Packed { path, manifest })
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Limit of the scratch memory of a layer in MiB; without it, of half of what the GPU has free (TensorRT proper).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     workspace_mib: Option<u64>,
-    /// Largest batch, for graphs whose input has a dynamic one; the engine takes 1 to this.
+    /// Largest batch, for graphs whose input has a dynamic one; the engine takes 1 to this. [default: what the graph was exported for]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     max_batch: Option<u16>,
     /// Gives the layers that it can run to this DLA core, the others to the GPU.

@@ -6,6 +6,7 @@ use amis_artifacts::calibration::{CalibrationKey, CalibrationTable};
 use amis_artifacts::{files, onnx};
 use amis_export::passes::target::Target;
 use amis_export::passes::{Job, Precision, Prepared, prepare};
+use amis_export::sensitivity::Sensitivity;
 use amis_export::{Error, Result};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// Linears that are not quantized, by name, separated by commas.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     keep: Vec<String>,
+    /// What `amis-export sensitivity --budget` measured of this graph with this table: the layers that it chose are not quantized.
+    #[arg(long, value_name = "FILE", requires = "calibration")]
+    sensitivity: Option<PathBuf>,
     /// For the DLA, where the target has one that can run the graph.
     #[arg(long)]
     dla: bool,
@@ -77,7 +81,10 @@ impl Args {
             (Some(path), Precision::Int8) => ranges(path, files::sha256(&bytes))?,
             _ => BTreeMap::new(),
         };
-        let keep: BTreeSet<String> = self.keep.iter().cloned().collect();
+        let mut keep: BTreeSet<String> = self.keep.iter().cloned().collect();
+        if let (Some(path), Some(calibration)) = (&self.sensitivity, &self.calibration) {
+            keep.append(&mut Sensitivity::read(path)?.keep(path, &files::sha256(&bytes), calibration)?);
+        }
         let prepared = prepare(&mut model, &Job { target: &target, precision, ranges: &ranges, keep: &keep })?;
         let out = self.out.clone().unwrap_or_else(|| self.onnx.with_file_name(format!("model.{}-{precision}.onnx", target.name)));
         onnx::write(&out, &model)?;

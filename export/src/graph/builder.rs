@@ -3,8 +3,11 @@
 use std::collections::HashSet;
 
 use amis_artifacts::onnx::{
-    AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+    AttributeProto, AttributeType, DataType, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
+    ValueInfoProto,
 };
+
+use super::batch::Batch;
 
 /// Operator set of our graphs: the first with `LayerNormalization`, and one that JetPack 5's TensorRT 8.5 reads.
 pub(crate) const OPSET: i64 = 17;
@@ -25,30 +28,62 @@ impl Value {
 /// A graph being written. Nodes stand in the order in which they are added, so every value is made before it is used.
 pub(crate) struct GraphBuilder {
     graph: GraphProto,
+    batch: Batch,
     names: HashSet<String>,
 }
 
 impl GraphBuilder {
-    /// An empty graph.
-    pub(crate) fn new(name: &str) -> Self {
-        Self { graph: GraphProto { name: Some(name.to_owned()), ..GraphProto::default() }, names: HashSet::new() }
+    /// An empty graph for `batch` images at once.
+    pub(crate) fn new(name: &str, batch: Batch) -> Self {
+        Self { graph: GraphProto { name: Some(name.to_owned()), ..GraphProto::default() }, batch, names: HashSet::new() }
     }
 
-    /// A float32 input of fixed shape.
-    pub(crate) fn input(&mut self, name: &str, shape: &[usize]) -> Value {
+    /// A float32 input `[B, ..sizes]`.
+    pub(crate) fn input(&mut self, name: &str, sizes: &[usize]) -> Value {
         let name = self.unique(name);
-        self.graph.input.push(ValueInfoProto::tensor(&name, DataType::Float, &dims(shape)));
+        self.graph.input.push(ValueInfoProto::sized(&name, DataType::Float, self.batched(sizes)));
         Value(name)
     }
 
-    /// Declares a value as a float32 output of fixed shape, under its own name.
-    pub(crate) fn output(&mut self, value: &Value, shape: &[usize]) {
-        self.graph.output.push(ValueInfoProto::tensor(&value.0, DataType::Float, &dims(shape)));
+    /// Declares a value `[B, ..sizes]` as a float32 output, under its own name.
+    pub(crate) fn output(&mut self, value: &Value, sizes: &[usize]) {
+        self.graph.output.push(ValueInfoProto::sized(&value.0, DataType::Float, self.batched(sizes)));
+    }
+
+    fn batched(&self, sizes: &[usize]) -> Vec<DimensionValue> {
+        std::iter::once(self.batch.dimension()).chain(sizes.iter().map(|&n| DimensionValue::DimValue(n as i64))).collect()
     }
 
     /// A float32 constant, row-major.
     pub(crate) fn floats(&mut self, name: &str, shape: &[usize], data: &[f32]) -> Value {
         self.initializer(name, shape, DataType::Float, data.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    /// A float32 constant of these sizes for every image of the batch: `[B, ..sizes]`.
+    pub(crate) fn for_every_image(&mut self, name: &str, sizes: &[usize], data: &[f32]) -> Value {
+        let of = |batch: usize| [&[batch], sizes].concat();
+        match self.batch {
+            Batch::Fixed(n) => self.floats(name, &of(n.into()), &data.repeat(n.into())),
+            Batch::Dynamic(_) => {
+                let once = self.floats(name, &of(1), data);
+                let sizes = self.ints(&format!("{name}.sizes"), sizes);
+                let count = self.batch_size();
+                let shape = self.op(&format!("{name}.shape"), "Concat", &[&count, &sizes], vec![int("axis", 0)]);
+                self.op(&format!("{name}.repeated"), "Expand", &[&once, &shape], vec![])
+            }
+        }
+    }
+
+    /// Number of images in a dynamic batch, `[1]`.
+    fn batch_size(&mut self) -> Value {
+        let name = "batch.size";
+        if !self.names.contains(name) {
+            let input = Value(self.graph.input.first().map(|i| i.name().to_owned()).unwrap_or_default());
+            let shape = self.op("batch.shape", "Shape", &[&input], vec![]);
+            let [start, end] = [("start", 0), ("end", 1)].map(|(part, n)| self.ints(&format!("{name}.{part}"), &[n]));
+            self.op(name, "Slice", &[&shape, &start, &end], vec![]);
+        }
+        Value(name.to_owned())
     }
 
     /// A constant list of integers.
@@ -85,9 +120,9 @@ impl GraphBuilder {
         outputs.map(Value)
     }
 
-    /// `x` in another shape.
-    pub(crate) fn reshape(&mut self, name: &str, x: &Value, shape: &[usize]) -> Value {
-        let shape = self.ints(&format!("{name}.shape"), shape);
+    /// `x` as `[B, ..sizes]`.
+    pub(crate) fn reshape(&mut self, name: &str, x: &Value, sizes: &[usize]) -> Value {
+        let shape = self.ints(&format!("{name}.shape"), &[&[self.batch.reshape()], sizes].concat());
         self.op(name, "Reshape", &[x, &shape], vec![])
     }
 
@@ -167,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_taken_gets_a_number_and_a_scalar_is_shared() {
-        let mut graph = GraphBuilder::new("test");
+        let mut graph = GraphBuilder::new("test", Batch::Fixed(1));
         let x = graph.input("x", &[1]);
         assert_eq!(graph.op("y", "Erf", &[&x], vec![]), Value("y".into()));
         assert_eq!(graph.op("y", "Erf", &[&x], vec![]), Value("y_2".into()));

@@ -1,4 +1,4 @@
-//! Mask transformer: patch tokens `[1, N, D]` to masks `[1, C, h, w]`.
+//! Mask transformer: patch tokens `[B, N, D]` to masks `[B, C, h, w]`.
 
 use amis_artifacts::checkpoint::CheckpointManifest;
 use amis_artifacts::model_spec::MASK_NORM_EPS;
@@ -27,7 +27,7 @@ pub(crate) fn decoder(graph: &mut GraphBuilder, params: &Params<'_>, manifest: &
     if model.gab {
         x = gab(graph, params, &x, dim, groups, &embeddings)?;
     }
-    let embeddings = graph.floats("decoder.cls_emb", &[1, classes, dim], &embeddings);
+    let embeddings = graph.for_every_image("decoder.cls_emb", &[classes, dim], &embeddings);
     let mut x = graph.op("decoder.tokens", "Concat", &[&x, &embeddings], vec![int("axis", 1)]);
     let sizes = BlockSizes { tokens: h * w + classes, dim, heads: model.decoder_heads as usize };
     for index in 0..model.decoder_depth {
@@ -41,7 +41,7 @@ pub(crate) fn decoder(graph: &mut GraphBuilder, params: &Params<'_>, manifest: &
     let masks = graph.op("decoder.masks", "MatMul", &[&patches, &class_features], vec![]);
     let masks = mask_norm(graph, params, groups, classes, &masks)?;
     let masks = graph.transpose("decoder.masks.planes", &masks, &[0, 2, 1]);
-    Ok(graph.reshape("masks", &masks, &[1, classes, h, w]))
+    Ok(graph.reshape("masks", &masks, &[classes, h, w]))
 }
 
 /// Projects tokens and scales each to length 1: `x = x @ proj; x / max(|x|, eps)`.
@@ -56,7 +56,7 @@ fn feature(graph: &mut GraphBuilder, params: &Params<'_>, part: &str, x: &Value,
     Ok(graph.op(&format!("{name}.normalized"), "Div", &[&x, &norm], vec![]))
 }
 
-/// Normalises the classes of every patch, `[1, N, C]`: `(x - mean) / (std + eps) * weight + bias` with the unbiased deviation,
+/// Normalises the classes of every patch, `[B, N, C]`: `(x - mean) / (std + eps) * weight + bias` with the unbiased deviation,
 /// which is the length of `x - mean` over `sqrt(C - 1)`.
 fn mask_norm(graph: &mut GraphBuilder, params: &Params<'_>, groups: &[u32], classes: usize, x: &Value) -> Result<Value> {
     let name = "decoder.mask_norm";

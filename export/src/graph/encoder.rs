@@ -1,4 +1,4 @@
-//! ViT encoder: image `[1, 3, H, W]` to patch tokens `[1, N, D]`.
+//! ViT encoder: image `[B, 3, H, W]` to patch tokens `[B, N, D]`.
 
 use amis_artifacts::checkpoint::CheckpointManifest;
 
@@ -19,7 +19,7 @@ pub(crate) fn encoder(graph: &mut GraphBuilder, params: &Params<'_>, manifest: &
     let (cls, positions) = positions(params, manifest)?;
     let positions = graph.floats("encoder.pos_embed", &[1, patches, dim], &positions);
     let embedded = graph.op("encoder.positioned", "Add", &[&embedded, &positions], vec![]);
-    let cls = graph.floats("encoder.cls_token", &[1, 1, dim], &cls);
+    let cls = graph.for_every_image("encoder.cls_token", &[1, dim], &cls);
     let mut x = graph.op("encoder.tokens", "Concat", &[&cls, &embedded], vec![int("axis", 1)]);
     let sizes = BlockSizes { tokens: 1 + patches, dim, heads: model.heads as usize };
     for index in 0..model.depth {
@@ -39,7 +39,7 @@ fn patch_embed(graph: &mut GraphBuilder, params: &Params<'_>, image: &Value, pat
     let bias = graph.floats(&bias_name, &[dim], params.get(&bias_name, &[dim])?);
     let side = [patch as i64; 2];
     let maps = graph.op(name, "Conv", &[image, &weight, &bias], vec![ints("kernel_shape", &side), ints("strides", &side)]);
-    let flat = graph.reshape("encoder.patch_embed.flat", &maps, &[1, dim, patches]);
+    let flat = graph.reshape("encoder.patch_embed.flat", &maps, &[dim, patches]);
     Ok(graph.transpose("encoder.patch_embed", &flat, &[0, 2, 1]))
 }
 

@@ -8,7 +8,7 @@ use super::layers::{gelu, layer_norm, linear};
 use super::params::Params;
 use crate::Result;
 
-/// Adds the block to patch tokens `x` `[1, N, D]`. `embeddings` `[C, D]` are those of all classes, `groups` how many belong to each task.
+/// Adds the block to patch tokens `x` `[B, N, D]`. `embeddings` `[C, D]` are those of all classes, `groups` how many belong to each task.
 ///
 /// # Errors
 /// A weight is missing or has another shape.

@@ -8,6 +8,7 @@ use amis_runtime::backend::onnxruntime::{OnnxRuntime, Options};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
+use super::super::Batch;
 use super::super::builder::GraphBuilder;
 use super::super::params::Params;
 
@@ -98,12 +99,12 @@ fn the_block_computes_its_definition() {
     let classes = GROUPS.iter().sum::<u32>() as usize;
     let embeddings = random(&mut rng, classes * D);
     // The backend runs graphs with an image in and planes out: the tokens travel in that shape.
-    let mut graph = GraphBuilder::new("gab");
-    let image = graph.input("image", &[1, 3, N, D / 3]);
-    let x = graph.reshape("tokens", &image, &[1, N, D]);
+    let mut graph = GraphBuilder::new("gab", Batch::Fixed(1));
+    let image = graph.input("image", &[3, N, D / 3]);
+    let x = graph.reshape("tokens", &image, &[N, D]);
     let y = super::gab(&mut graph, &Params(&weights), &x, D, &GROUPS, &embeddings).unwrap();
-    let planes = graph.reshape("planes", &y, &[1, 1, N, D]);
-    graph.output(&planes, &[1, 1, N, D]);
+    let planes = graph.reshape("planes", &y, &[1, N, D]);
+    graph.output(&planes, &[1, N, D]);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gab.onnx");
     onnx::write(&path, &graph.finish(&[])).unwrap();

@@ -1,4 +1,4 @@
-//! The layers that encoder and decoder are made of. Tokens are `[1, T, D]` everywhere.
+//! The layers that encoder and decoder are made of. Tokens are `[B, T, D]` everywhere.
 
 use amis_artifacts::model_spec::{LAYER_NORM_EPS, MLP_RATIO};
 
@@ -72,7 +72,7 @@ fn attention(graph: &mut GraphBuilder, params: &Params<'_>, name: &str, x: &Valu
     let scale = graph.scalar(&format!("constant.attention_scale_{head_dim}"), (head_dim as f32).powf(-0.5));
     let q = graph.op(&format!("{name}.q.scaled"), "Mul", &[&q, &scale], vec![]);
     let mut to_heads = |part: &str, x: &Value, order: &[i64]| {
-        let x = graph.reshape(&format!("{name}.{part}.heads"), x, &[1, tokens, heads, head_dim]);
+        let x = graph.reshape(&format!("{name}.{part}.heads"), x, &[tokens, heads, head_dim]);
         graph.transpose(&format!("{name}.{part}"), &x, order)
     };
     let q = to_heads("q", &q, &[0, 2, 1, 3]);
@@ -82,6 +82,6 @@ fn attention(graph: &mut GraphBuilder, params: &Params<'_>, name: &str, x: &Valu
     let weights = graph.op(&format!("{name}.softmax"), "Softmax", &[&scores], vec![int("axis", -1)]);
     let mixed = graph.op(&format!("{name}.mixed"), "MatMul", &[&weights, &v], vec![]);
     let mixed = graph.transpose(&format!("{name}.mixed.tokens"), &mixed, &[0, 2, 1, 3]);
-    let mixed = graph.reshape(&format!("{name}.mixed.flat"), &mixed, &[1, tokens, dim]);
+    let mixed = graph.reshape(&format!("{name}.mixed.flat"), &mixed, &[tokens, dim]);
     linear(graph, params, &format!("{name}.proj"), &mixed, dim, dim)
 }

@@ -1,5 +1,6 @@
-//! The Segmenter as an ONNX graph of our own writing: static shapes, constants folded, nodes named after the network's parts.
+//! The Segmenter as an ONNX graph of our own writing: static shapes (but for the batch, if asked), constants folded, nodes named after the network's parts.
 
+mod batch;
 pub(crate) mod builder;
 mod decoder;
 mod encoder;
@@ -16,6 +17,7 @@ use amis_artifacts::weights::Weights;
 
 use crate::Result;
 use crate::passes::lint;
+pub use batch::{Batch, MAX_BATCH, MAX_BATCH_KEY};
 use builder::{GraphBuilder, Value, text};
 use params::Params;
 
@@ -31,61 +33,80 @@ pub const CLASSES_KEY: &str = "amis.classes";
 /// What the graph ends in. It has one output, as the runtime expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// `masks` `[1, C, H/P, W/P]`, upsampled behind the graph: what devices run.
+    /// `masks` `[B, C, H/P, W/P]`, upsampled behind the graph: what devices run.
     Masks,
-    /// `logits` `[1, C, H, W]`, upsampled in the graph.
+    /// `logits` `[B, C, H, W]`, upsampled in the graph.
     Logits,
 }
 
-/// Writes the graph of a checkpoint to `out`, atomically.
+/// Writes the graph of a checkpoint for one image at a time to `out`, atomically.
+///
+/// # Errors
+/// As [`export_batch`].
+pub fn export(checkpoint: &Checkpoint, output: Output, out: &Path) -> Result<ModelProto> {
+    export_batch(checkpoint, output, Batch::Fixed(1), out)
+}
+
+/// Writes the graph of a checkpoint for `batch` images at once to `out`, atomically.
 ///
 /// # Errors
 /// Damaged checkpoint, a weight that is missing, not finite or of another shape, a finding of the linter, or the disk.
-pub fn export(checkpoint: &Checkpoint, output: Output, out: &Path) -> Result<ModelProto> {
-    let model = segmenter(&checkpoint.manifest, &checkpoint.weights()?, &checkpoint.sha256()?, output)?;
+pub fn export_batch(checkpoint: &Checkpoint, output: Output, batch: Batch, out: &Path) -> Result<ModelProto> {
+    let model = segmenter_batch(&checkpoint.manifest, &checkpoint.weights()?, &checkpoint.sha256()?, output, batch)?;
     lint::require(&model, &lint::Expected::default())?;
     onnx::write(out, &model)?;
     Ok(model)
 }
 
-/// The graph of a network, input `image` `[1, 3, H, W]` normalised as the manifest's image spec says. `checkpoint_sha256` goes into the metadata.
+/// The graph of a network for one image at a time.
+///
+/// # Errors
+/// As [`segmenter_batch`].
+pub fn segmenter(manifest: &CheckpointManifest, weights: &Weights, checkpoint_sha256: &str, output: Output) -> Result<ModelProto> {
+    segmenter_batch(manifest, weights, checkpoint_sha256, output, Batch::Fixed(1))
+}
+
+/// The graph of a network, input `image` `[B, 3, H, W]` normalised as the manifest's image spec says. `checkpoint_sha256` goes into the metadata.
 /// The manifest has to be valid, as [`Checkpoint::open`] makes sure.
 ///
 /// # Errors
 /// A weight that is missing, not finite or of another shape.
-pub fn segmenter(manifest: &CheckpointManifest, weights: &Weights, checkpoint_sha256: &str, output: Output) -> Result<ModelProto> {
+pub fn segmenter_batch(manifest: &CheckpointManifest, weights: &Weights, checkpoint_sha256: &str, output: Output, batch: Batch) -> Result<ModelProto> {
     let params = Params(weights);
-    let mut graph = GraphBuilder::new("segmenter");
+    let mut graph = GraphBuilder::new("segmenter", batch);
     let [height, width] = [manifest.image_spec.height_px, manifest.image_spec.width_px].map(|n| n as usize);
     let classes = manifest.groups.classes();
-    let image = graph.input("image", &[1, 3, height, width]);
+    let image = graph.input("image", &[3, height, width]);
     let encoded = encoder::encoder(&mut graph, &params, manifest, &image)?;
     let masks = decoder::decoder(&mut graph, &params, manifest, &encoded)?;
     match output {
         Output::Masks => {
             let [h, w] = grid(manifest);
-            graph.output(&masks, &[1, classes, h, w]);
+            graph.output(&masks, &[classes, h, w]);
         }
         Output::Logits => {
-            let shape = [1, classes, height, width];
-            let logits = upsample(&mut graph, &masks, &shape);
-            graph.output(&logits, &shape);
+            let logits = upsample(&mut graph, &masks, manifest.model.patch_px);
+            graph.output(&logits, &[classes, height, width]);
         }
     }
     let names: Vec<&str> = manifest.classes.iter().map(|c| c.name.as_str()).collect();
-    Ok(graph.finish(&[
+    let mut metadata = vec![
         (TOOL_KEY, env!("CARGO_PKG_VERSION").to_owned()),
         (CHECKPOINT_KEY, checkpoint_sha256.to_owned()),
         (STEP_KEY, manifest.step.to_string()),
         (CLASSES_KEY, serde_json::json!(names).to_string()),
-    ]))
+    ];
+    if let Batch::Dynamic(max) = batch {
+        metadata.push((MAX_BATCH_KEY, max.to_string()));
+    }
+    Ok(graph.finish(&metadata))
 }
 
-/// Bilinear upsampling with half-pixel centres (`align_corners = false`).
-fn upsample(graph: &mut GraphBuilder, masks: &Value, shape: &[usize]) -> Value {
-    let sizes = graph.ints("logits.sizes", shape);
+/// Bilinear upsampling with half-pixel centres (`align_corners = false`) from one value a patch to one a pixel.
+fn upsample(graph: &mut GraphBuilder, masks: &Value, patch_px: u32) -> Value {
+    let scales = graph.floats("logits.scales", &[4], &[1.0, 1.0, patch_px as f32, patch_px as f32]);
     let attributes = vec![text("mode", "linear"), text("coordinate_transformation_mode", "half_pixel")];
-    graph.op("logits", "Resize", &[masks, &Value::none(), &Value::none(), &sizes], attributes)
+    graph.op("logits", "Resize", &[masks, &Value::none(), &scales], attributes)
 }
 
 /// Rows and columns of patches.

@@ -14,7 +14,7 @@ const FLOAT_OPERATORS: [&str; 4] = ["Softmax", "ReduceMean", "ReduceL2", "Resize
 /// Nodes of the decoder's end: features scaled to length 1, their product, and the normalization over the classes, whose deviation can be small.
 const FLOAT_PARTS: [&str; 4] = ["decoder.proj_patch.", "decoder.proj_classes.", "decoder.masks", "decoder.mask_norm"];
 /// Operators that move values and compute nothing: they keep the type that comes in.
-const MOVING: [&str; 5] = ["Reshape", "Transpose", "Slice", "Split", "Identity"];
+pub(crate) const MOVING: [&str; 5] = ["Reshape", "Transpose", "Slice", "Split", "Identity"];
 
 /// Whether a node of ours must compute in float32. LayerNormalization need not: `stash_type` says that it accumulates there.
 pub(crate) fn needs_float(node: &NodeProto) -> bool {
@@ -22,13 +22,13 @@ pub(crate) fn needs_float(node: &NodeProto) -> bool {
     !quantizes && (FLOAT_OPERATORS.contains(&node.op_type()) || FLOAT_PARTS.iter().any(|part| node.name().starts_with(part)))
 }
 
-/// Converts one of our graphs. Inputs and outputs of the graph stay float32.
+/// Converts one of our graphs; nodes that are `float` compute in float32. Inputs and outputs of the graph stay float32.
 ///
 /// # Errors
 /// No graph, an output that would become FP16, a weight that is too large for FP16.
-pub(crate) fn convert(model: &mut ModelProto) -> Result<()> {
+pub(crate) fn convert(model: &mut ModelProto, float: &dyn Fn(&NodeProto) -> bool) -> Result<()> {
     let graph = edit::graph(model)?;
-    let mut types: HashMap<String, DataType> = graph.input.iter().filter_map(|i| Some((i.name().to_owned(), i.fixed_tensor()?.0))).collect();
+    let mut types: HashMap<String, DataType> = graph.input.iter().filter_map(|i| Some((i.name().to_owned(), i.element_type()?))).collect();
     let mut constants: HashMap<String, TensorProto> = HashMap::new();
     for tensor in &graph.initializer {
         let kind = edit::data_type(tensor);
@@ -40,7 +40,13 @@ pub(crate) fn convert(model: &mut ModelProto) -> Result<()> {
     let mut converted = HashSet::new();
     let mut nodes = Vec::with_capacity(graph.node.len());
     for mut node in std::mem::take(&mut graph.node) {
-        let wanted = if needs_float(&node) {
+        // Arithmetic on shapes.
+        if node.op_type() == "Shape" || node.input.first().and_then(|i| types.get(i)) == Some(&DataType::Int64) {
+            types.extend(node.output.iter().map(|name| (name.clone(), DataType::Int64)));
+            nodes.push(node);
+            continue;
+        }
+        let wanted = if float(&node) {
             DataType::Float
         } else if MOVING.contains(&node.op_type()) {
             node.input.first().and_then(|i| types.get(i)).copied().unwrap_or(DataType::Undefined)

@@ -16,6 +16,7 @@
 //! ```
 
 pub(crate) mod edit;
+mod emulate;
 mod fp16;
 mod layer_norm;
 pub mod lint;
@@ -25,4 +26,5 @@ mod qdq;
 pub mod smooth;
 pub mod target;
 
+pub use emulate::emulate;
 pub use prepare::{BUILDER_KEY, Builder, Job, Precision, Prepared, TARGET_KEY, prepare};

@@ -103,7 +103,7 @@ pub fn prepare(model: &mut ModelProto, job: &Job<'_>) -> Result<Prepared> {
     };
     opset::raise(model, target.opset)?;
     if half {
-        fp16::convert(model)?;
+        fp16::convert(model, &fp16::needs_float)?;
     }
     if target.typing == Typing::Weak && precision != Precision::Fp32 {
         let flags: &[&str] =

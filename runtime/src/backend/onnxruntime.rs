@@ -35,19 +35,27 @@ pub struct OnnxRuntime {
 }
 
 impl OnnxRuntime {
-    /// Loads an ONNX file.
+    /// Loads an ONNX file. A dynamic batch is taken as 1.
     ///
     /// # Errors
     /// The library is missing or too old ([`Error::OnnxRuntime`]), or the file is not a graph with one float32 input `[1, 3, H, W]`
     /// and one float32 output `[1, C, h, w]` ([`Error::Graph`]).
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
+        Self::open_batch(path, options, 1)
+    }
+
+    /// [`Self::open`] for `batch` images at once: the shapes are `[batch, 3, H, W]` and `[batch, C, h, w]`.
+    ///
+    /// # Errors
+    /// As [`Self::open`], or the graph has another fixed batch.
+    pub fn open_batch(path: &Path, options: &Options, batch: usize) -> Result<Self> {
         let environment = environment()?;
         let wrong = |reason: String| Error::Graph { path: path.into(), reason };
         let session = session(&environment, path, options).map_err(|e| wrong(e.message().to_owned()))?;
-        let input_shape = static_shape(session.inputs(), "input").map_err(wrong)?;
-        let output_shape = static_shape(session.outputs(), "output").map_err(wrong)?;
+        let input_shape = static_shape(session.inputs(), "input", batch).map_err(wrong)?;
+        let output_shape = static_shape(session.outputs(), "output", batch).map_err(wrong)?;
         if input_shape[1] != 3 {
-            return Err(wrong(format!("its input is {input_shape:?}, expected [1, 3, H, W]")));
+            return Err(wrong(format!("its input is {input_shape:?}, expected [{batch}, 3, H, W]")));
         }
         let output_len = output_shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_OUTPUT_LEN);
         let output_len = output_len.ok_or_else(|| wrong(format!("its output {output_shape:?} has more than {MAX_OUTPUT_LEN} values")))?;
@@ -85,8 +93,8 @@ fn session(environment: &Environment, path: &Path, options: &Options) -> ort::Re
     Session::builder(environment)?.with_optimization_level(GraphOptimizationLevel::All)?.with_intra_threads(options.threads)?.commit_from_file(path)
 }
 
-/// Shape of the only outlet, if it is float32 and has four fixed sizes of which the first is 1.
-fn static_shape(outlets: &[Outlet], side: &str) -> std::result::Result<[usize; 4], String> {
+/// Shape of the only outlet, if it is float32 and has four sizes: the batch, fixed or dynamic, and three that are fixed.
+fn static_shape(outlets: &[Outlet], side: &str, batch: usize) -> std::result::Result<[usize; 4], String> {
     let [outlet] = outlets else {
         return Err(format!("it has {} {side}s, expected one", outlets.len()));
     };
@@ -95,9 +103,9 @@ fn static_shape(outlets: &[Outlet], side: &str) -> std::result::Result<[usize; 4
         return Err(format!("its {side} {name} is {dtype}, expected a float32 tensor"));
     }
     let dims: Vec<i64> = dtype.tensor_shape().map(|s| s.to_vec()).unwrap_or_default();
-    match <[i64; 4]>::try_from(dims.clone()) {
-        Ok(shape) if shape[0] == 1 && shape.iter().all(|&d| d > 0) => Ok(shape.map(|d| d as usize)),
-        _ => Err(format!("its {side} {name} is {dims:?}, expected four fixed sizes of which the first is 1")),
+    match dims[..] {
+        [first, c, h, w] if (first == -1 || first == batch as i64) && [c, h, w].iter().all(|&d| d > 0) => Ok([batch, c as usize, h as usize, w as usize]),
+        _ => Err(format!("its {side} {name} is {dims:?}, expected four fixed sizes of which the first is {batch}")),
     }
 }
 

@@ -44,6 +44,7 @@ fn write_bundle(path: &Path, version: u64, classes: &[&str], weight: &[[f32; 3]]
         file: file.into(),
         bytes: 0,
         sha256: String::new(),
+        quality: None,
     };
     let manifest = BundleManifest {
         format_version: FORMAT_VERSION,

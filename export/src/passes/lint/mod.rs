@@ -1,5 +1,6 @@
 //! What must hold in a graph before a parser sees it. Works on any ONNX graph, and trusts nothing in it.
 
+mod batch;
 mod scales;
 mod structure;
 mod types;
@@ -63,6 +64,8 @@ pub enum Rule {
     LayerNorm,
     /// The types of what a node takes fit each other.
     Types,
+    /// Where the batch is dynamic, it is so from the inputs to the outputs.
+    Batch,
 }
 
 impl Rule {
@@ -79,6 +82,7 @@ impl Rule {
             Self::Range => "range",
             Self::LayerNorm => "layer-norm",
             Self::Types => "types",
+            Self::Batch => "batch",
         }
     }
 }
@@ -128,6 +132,7 @@ pub fn lint(model: &ModelProto, expected: &Expected<'_>) -> Vec<Finding> {
     structure::check(&view, expected, &mut findings);
     scales::check(&view, expected, &mut findings);
     types::check(&view, &mut findings);
+    batch::check(&view, &mut findings);
     findings.0
 }
 
@@ -157,7 +162,7 @@ pub struct Clean {
 /// Unreadable, no ONNX model, or findings.
 pub fn lint_file(path: &Path) -> Result<Clean> {
     let model = onnx::read(path)?;
-    let target = model.metadata_props.iter().find(|e| e.key() == super::TARGET_KEY).and_then(|e| e.value().split('-').next());
+    let target = model.metadata(super::TARGET_KEY).and_then(|value| value.split('-').next());
     let decomposed = target.is_some_and(|name| super::target::Target::find(name).is_ok_and(|t| t.layer_norm == super::target::LayerNorm::Decomposed));
     require(&model, &Expected { ranges: None, decomposed_layer_norm: decomposed })?;
     let nodes = model.graph.map(|g| g.node).unwrap_or_default();

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use amis_artifacts::onnx::{DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
+use amis_artifacts::onnx::{DataType, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 use proptest::prelude::*;
 
 use super::*;
@@ -94,6 +94,27 @@ fn every_rule_finds_what_it_is_for() {
     assert_eq!(after(|g| set(g, "x.scale", constant("x.scale", DataType::Float16, &[], vec![0, 0x38]))), ["types"; 5]);
     let nested = amis_artifacts::onnx::AttributeProto { g: Some(GraphProto::default()), ..int("body", 0) };
     assert_eq!(after(|g| g.node[3].attribute.push(nested)), ["unchecked"]);
+}
+
+#[test]
+fn a_batch_that_is_dynamic_only_in_a_part_is_found() {
+    let named =
+        |name: &str, size: i64| ValueInfoProto::sized(name, DataType::Float, [DimensionValue::DimParam("batch".into()), DimensionValue::DimValue(size)]);
+    let with = |sizes: &[i64], output: ValueInfoProto| {
+        after(|g| {
+            let raw = sizes.iter().flat_map(|n| n.to_le_bytes()).collect();
+            g.initializer.push(constant("sizes", DataType::Int64, &[sizes.len() as i64], raw));
+            g.node.push(node("reshaped", "Reshape", &["y", "sizes"], "z", vec![]));
+            g.input[0] = named("x", 4);
+            g.output = vec![output];
+        })
+    };
+    let fixed = || ValueInfoProto::tensor("z", DataType::Float, &[3, 2]);
+    assert_eq!(with(&[0, 2], named("z", 2)), [""; 0]);
+    assert_eq!(with(&[-1, 1], named("z", 1)), [""; 0]);
+    assert_eq!(with(&[0, 2], fixed()), ["batch"]);
+    assert_eq!(with(&[3, 2], named("z", 2)), ["batch"]);
+    assert_eq!(with(&[1, 6], fixed()), ["batch", "batch"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use amis_artifacts::onnx::{DataType, NodeProto, TypeValue, ValueInfoProto};
+use amis_artifacts::onnx::{DataType, NodeProto};
 
 use super::view::{View, input, is, name, output};
 use super::{Findings, Rule, shown};
@@ -65,7 +65,7 @@ const FIRST: &[&str] = &[
 
 pub(crate) fn check(view: &View<'_>, findings: &mut Findings) {
     let mut types: HashMap<&str, DataType> = view.graph.initializer.iter().map(|t| (t.name(), edit::data_type(t))).collect();
-    types.extend(view.graph.input.iter().filter_map(|i| Some((i.name(), declared(i)?))));
+    types.extend(view.graph.input.iter().filter_map(|i| Some((i.name(), i.element_type()?))));
     for node in &view.graph.node {
         let of = |at: usize| types.get(input(node, at)).copied();
         let made = if matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear") {
@@ -88,7 +88,7 @@ pub(crate) fn check(view: &View<'_>, findings: &mut Findings) {
         }
     }
     for value in &view.graph.output {
-        if let (Some(found), Some(expected)) = (types.get(value.name()), declared(value))
+        if let (Some(found), Some(expected)) = (types.get(value.name()), value.element_type())
             && *found != expected
         {
             findings.add(Rule::Types, value.name(), format!("is declared as {expected:?}, its node gives {found:?}"));
@@ -124,12 +124,4 @@ fn quantization(view: &View<'_>, node: &NodeProto, of: impl Fn(usize) -> Option<
         findings.add(Rule::Types, name(node), format!("dequantizes {data:?}, expected Int8"));
     }
     scale
-}
-
-/// Element type that an input or output is declared with.
-fn declared(value: &ValueInfoProto) -> Option<DataType> {
-    match value.r#type.as_ref()?.value.as_ref()? {
-        TypeValue::TensorType(tensor) => DataType::try_from(tensor.elem_type?).ok(),
-        _ => None,
-    }
 }
