@@ -1,6 +1,6 @@
 //! Ranges for INT8: observers on an FP32 graph, histograms of what they see, methods that choose a range, and the images to look at.
 //!
-//! [`calibrate`] is the whole road: a graph and images in, the table `calibration.json` out.
+//! [`calibrate()`] is the whole road: a graph and images in, the table `calibration.json` out.
 
 mod calibrate;
 mod choice;
