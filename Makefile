@@ -25,10 +25,10 @@ distributed := --features amis-trainer/distributed
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build build-distributed demo results check cross test test-distributed bench bench-data bench-step bench-run bench-calibration bench-cuda soak clean
+.PHONY: help setup env build build-distributed demo results check cross test test-distributed test-v4l2 bench bench-data bench-step bench-run bench-calibration bench-cuda soak clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## packages, virtual environment and crates; does nothing the second time
 	@scripts/setup.sh "$(AMIS_HOME)"
@@ -69,6 +69,11 @@ test-distributed: build-distributed ## lints and tests of training by several pr
 	cargo clippy $(cargo_flags) $(distributed) --all-targets -- -D warnings
 	cargo test $(cargo_flags) $(distributed) --lib -- distributed::
 	cargo test $(cargo_flags) $(distributed) --test distributed
+
+# In a virtual machine without KVM, so it takes minutes; installs qemu if you are root, and downloads a kernel.
+test-v4l2: setup ## cameras, on the kernel's virtual camera driver
+	cargo test $(cargo_flags) --test v4l2 --no-run
+	scripts/test-v4l2.sh "$(AMIS_HOME)" "$(CARGO_TARGET_DIR)/release"
 
 bench: bench-data bench-step bench-calibration ## benchmarks, beside their peers in Python
 

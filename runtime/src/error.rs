@@ -40,6 +40,32 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
+    /// A camera that cannot be used.
+    #[error("cannot use the camera {device}: {reason}")]
+    #[diagnostic(
+        code(amis::environment::camera),
+        help(
+            "`amis-run devices` lists cameras with what they offer; \"permission denied\": add yourself to the group video; \"busy\": another program has it"
+        )
+    )]
+    Camera {
+        /// The node.
+        device: String,
+        /// What was tried, and what came of it.
+        reason: String,
+    },
+    /// A video that cannot be read.
+    #[error("{}: {reason}", path.display())]
+    #[diagnostic(
+        code(amis::input::video),
+        help("read are Motion JPEG in AVI and Y4M with 4:2:0 or grey pixels; other videos can be converted: `ffmpeg -i IN -an -c:v mjpeg -q:v 3 OUT.avi`")
+    )]
+    Video {
+        /// The file.
+        path: PathBuf,
+        /// Found and expected.
+        reason: String,
+    },
     /// A run that ended without a result.
     #[error("{uri}: {reason}")]
     #[diagnostic(code(amis::input::no_frames), help("check what the source holds; a measurement needs ten frames more than it counts"))]

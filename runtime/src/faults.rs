@@ -1,7 +1,12 @@
-//! What goes wrong in a source without ending it.
+//! What goes wrong in a source without ending it: counted by kind, and said in the log without flooding it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Between two lines in the log about the same kind.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Counts faults by kind; readers may look at any time.
 #[derive(Debug, Default)]
@@ -16,5 +21,55 @@ impl Faults {
     /// Kinds that have happened, with their number.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Counts the faults of one source, and logs at most one line in ten seconds for each kind.
+pub(crate) struct FaultLog {
+    source: String,
+    faults: Arc<Faults>,
+    /// By kind: when a line was written, and how many faults were not said since.
+    said: BTreeMap<&'static str, (Instant, u64)>,
+}
+
+impl FaultLog {
+    pub(crate) fn new(source: impl Into<String>) -> Self {
+        Self { source: source.into(), faults: Arc::default(), said: BTreeMap::new() }
+    }
+
+    /// The counts, which go on while this log is used.
+    pub(crate) fn faults(&self) -> Arc<Faults> {
+        self.faults.clone()
+    }
+
+    /// Counts a fault, and says it if the last line about its kind is long enough ago.
+    pub(crate) fn add(&mut self, kind: &'static str, detail: impl Display) {
+        self.faults.add(kind);
+        let (source, now) = (&self.source, Instant::now());
+        match self.said.get_mut(kind) {
+            Some((last, unsaid)) if now - *last < QUIET => *unsaid += 1,
+            None | Some((_, 0)) => {
+                tracing::warn!("{source}: {kind}: {detail}");
+                self.said.insert(kind, (now, 0));
+            }
+            Some((_, more)) => {
+                tracing::warn!("{source}: {kind}: {detail} ({more} more since the last line)");
+                self.said.insert(kind, (now, 0));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_counted_and_each_kind_said_once_in_ten_seconds() {
+        let mut log = FaultLog::new("camera");
+        (0..1000).for_each(|i| log.add("stalled", i));
+        log.add("corrupt", "x");
+        assert_eq!(log.faults().counts(), BTreeMap::from([("corrupt", 1), ("stalled", 1000)]));
+        assert_eq!((log.said["stalled"].1, log.said["corrupt"].1), (999, 0));
     }
 }

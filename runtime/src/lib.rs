@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod model;
 pub mod overlay;
 pub mod pipeline;
+mod pixels;
 pub mod refine;
 pub mod regions;
 pub mod sink;

@@ -16,7 +16,7 @@ use crate::model::{Model, Prediction};
 use crate::overlay::Overlay;
 use crate::refine::RefineOptions;
 use crate::sink::{self, Sink, View};
-use crate::source::{self, Frame, Source};
+use crate::source::{self, Clocked, Frame, Next, Source};
 use crate::stats::{FrameRate, Monitor, Stage, Summary, Worker};
 use crate::swap::Swap;
 use crate::{Error, Result};
@@ -46,6 +46,8 @@ pub struct RunOptions {
     pub token: Option<String>,
     /// What happens to logits before they become classes.
     pub refine: RefineOptions,
+    /// Keeps the clock also with a source that could be read faster: pictures, videos.
+    pub realtime: bool,
 }
 
 /// How far a run is.
@@ -98,7 +100,10 @@ impl Parts {
     /// One of them cannot be opened.
     pub fn open(options: &RunOptions) -> Result<Self> {
         refuse_own_folder(options)?;
-        let source = source::open(&options.source)?;
+        let mut source = source::open(&options.source)?;
+        if options.realtime && !source.realtime() {
+            source = Box::new(Clocked::new(source));
+        }
         let model = options.open_model(&options.bundle)?;
         let monitor = Arc::new(Monitor::new(model.info(), source.faults()));
         let run = sink::Run { monitor: &monitor, token: options.token.as_deref(), fps: source.fps(), realtime: source.realtime() };
@@ -208,15 +213,9 @@ impl Road<'_> {
         // A realtime source runs until enough frames are shown; here it is not known how many will be dropped.
         let limit = if self.realtime { None } else { wanted };
         for number in (0..).take_while(|n| limit.is_none_or(|limit| *n < limit)) {
-            if self.stop.load(Ordering::Relaxed) {
-                break;
-            }
             let mut job = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
             let start = Instant::now();
-            let busy = self.monitor.busy(Worker::Capture);
-            let more = source.next(&mut job.frame)?;
-            drop(busy);
-            if !more {
+            if !self.next(source, &mut job.frame)? {
                 break;
             }
             self.count(number, Stage::Capture, start.elapsed());
@@ -228,6 +227,21 @@ impl Road<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The next frame; false at the end of the source or of the run.
+    fn next(&self, source: &mut dyn Source, frame: &mut Frame) -> Result<bool> {
+        while !self.stop.load(Ordering::Relaxed) {
+            let busy = self.monitor.busy(Worker::Capture);
+            let next = source.next(frame)?;
+            drop(busy);
+            match next {
+                Next::Frame => return Ok(true),
+                Next::NotYet => {}
+                Next::End => break,
+            }
+        }
+        Ok(false)
     }
 
     fn infer(&self, model: &mut Model) -> Result<()> {

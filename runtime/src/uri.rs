@@ -69,6 +69,11 @@ impl<'a> Uri<'a> {
         })
     }
 
+    /// What is left, for a target that has settings of its own.
+    pub(crate) fn rest(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.settings.into_iter()
+    }
+
     /// Checks that every setting was understood; `known` names those that are.
     pub(crate) fn finish(self, known: &str) -> Result<()> {
         match self.settings.keys().next() {
@@ -102,9 +107,11 @@ mod tests {
     fn what_is_wrong_is_named_with_what_is_allowed() {
         let cases = [
             ("street.jpg", "no scheme"),
-            ("webcam:0", "expected image, dir or synthetic"),
+            ("webcam:0", "expected image, dir, video, v4l2 or synthetic"),
             ("image:", "no path after image:"),
             ("image:a.jpg?list=b", "\"list\" is not known"),
+            ("v4l2:", "no path after v4l2:"),
+            ("v4l2:/dev/video0?format=H264", "expected one of any, YUYV"),
             ("synthetic:?width=7", "width is \"7\", expected a number from 16 to 4096"),
             ("synthetic:?width=wide", "width is \"wide\""),
             ("synthetic:?fps=NaN", "fps is \"NaN\""),
@@ -132,7 +139,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_opens_or_is_refused(text in "(image|dir|synthetic|null|v4l2)?:?[a-z/?&=:.%0-9\u{e4}-]{0,40}") {
+        fn any_text_opens_or_is_refused(text in "(image|dir|video|synthetic|null|v4l2)?:?[a-z/?&=:.%0-9\u{e4}-]{0,40}") {
             let _ = source::open(&text);
         }
 

@@ -13,7 +13,7 @@ use amis_runtime::Result;
 use amis_runtime::pipeline::{self, Parts, RunOptions};
 use amis_runtime::refine::RefineOptions;
 use amis_runtime::sink::{Sink, View};
-use amis_runtime::source::{Frame, Source};
+use amis_runtime::source::{Frame, Next, Source};
 use amis_runtime::stats::Monitor;
 use common::{Halves, halves_model};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
@@ -30,14 +30,14 @@ const FRAMES: u64 = 200;
 struct Camera((u32, u32), u64);
 
 impl Source for Camera {
-    fn next(&mut self, frame: &mut Frame) -> Result<bool> {
+    fn next(&mut self, frame: &mut Frame) -> Result<Next> {
         std::thread::sleep(Duration::from_millis(1));
         (frame.width_px, frame.height_px) = self.0;
         frame.rgb.resize((self.0.0 * self.0.1 * 3) as usize, 0);
         frame.rgb.fill(self.1 as u8);
         (frame.index, frame.captured) = (self.1, Instant::now());
         self.1 += 1;
-        Ok(true)
+        Ok(Next::Frame)
     }
 
     fn realtime(&self) -> bool {
@@ -79,6 +79,7 @@ fn allocated(size: (u32, u32)) -> (f64, f64) {
         engine: None,
         token: None,
         refine: RefineOptions::default(),
+        realtime: false,
     };
     pipeline::run_parts(parts, &options, &AtomicBool::new(false), |_| {}).unwrap();
     let stats = stats.lock().unwrap();

@@ -149,6 +149,7 @@ fn the_page_shows_the_picture_and_its_switches_work() {
         engine: None,
         token: None,
         refine: RefineOptions::default(),
+        realtime: false,
     };
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {

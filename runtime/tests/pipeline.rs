@@ -15,7 +15,7 @@ use amis_runtime::model::Model;
 use amis_runtime::pipeline::{self, Parts, RunOptions};
 use amis_runtime::refine::RefineOptions;
 use amis_runtime::sink::{Sink, View};
-use amis_runtime::source::{Frame, Source};
+use amis_runtime::source::{Frame, Next, Source};
 use amis_runtime::stats::{Monitor, STAGES, Summary};
 use amis_runtime::{Error, Result};
 use common::{color_bundle, onnxruntime_present, two_halves};
@@ -33,6 +33,7 @@ fn options(bundle: &Path, source: &str, sinks: &[String]) -> RunOptions {
         engine: None,
         token: None,
         refine: RefineOptions::default(),
+        realtime: false,
     }
 }
 
@@ -150,11 +151,11 @@ struct Camera {
 }
 
 impl Source for Camera {
-    fn next(&mut self, frame: &mut Frame) -> Result<bool> {
+    fn next(&mut self, frame: &mut Frame) -> Result<Next> {
         std::thread::sleep(self.period);
         *frame = Frame { rgb: vec![0; 16 * 16 * 3], width_px: 16, height_px: 16, index: self.next, name: format!("{}", self.next), captured: Instant::now() };
         self.next += 1;
-        Ok(self.next <= self.frames)
+        Ok(if self.next <= self.frames { Next::Frame } else { Next::End })
     }
 
     fn realtime(&self) -> bool {

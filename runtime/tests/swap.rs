@@ -50,6 +50,7 @@ fn options(bundle: &Path) -> RunOptions {
         engine: None,
         token: None,
         refine: RefineOptions::default(),
+        realtime: false,
     }
 }
 

@@ -16,7 +16,7 @@ use amis_runtime::Result;
 use amis_runtime::pipeline::{self, Parts, RunOptions};
 use amis_runtime::refine::RefineOptions;
 use amis_runtime::sink::{self, Run};
-use amis_runtime::source::{self, Frame, Source};
+use amis_runtime::source::{self, Frame, Next, Source};
 use amis_runtime::stats::{Monitor, Summary};
 use common::{Halves, halves_model};
 use serde_json::Value;
@@ -53,6 +53,7 @@ impl Running {
             engine: None,
             token: None,
             refine: RefineOptions::default(),
+            realtime: false,
         };
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
@@ -201,7 +202,7 @@ fn events_tell_results_and_statistics() {
 struct Noise(u64);
 
 impl Source for Noise {
-    fn next(&mut self, frame: &mut Frame) -> Result<bool> {
+    fn next(&mut self, frame: &mut Frame) -> Result<Next> {
         thread::sleep(Duration::from_millis(50));
         (frame.width_px, frame.height_px) = (640, 480);
         frame.rgb.resize(640 * 480 * 3, 0);
@@ -212,7 +213,7 @@ impl Source for Noise {
         });
         (frame.index, frame.captured) = (self.0, Instant::now());
         self.0 += 1;
-        Ok(true)
+        Ok(Next::Frame)
     }
 
     fn realtime(&self) -> bool {

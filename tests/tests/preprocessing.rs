@@ -7,7 +7,7 @@ use amis_data::folder::DataFolder;
 use amis_data::layout::Layout;
 use amis_data::loader::{Loader, LoaderOptions};
 use amis_data::synth::{self, SynthOptions};
-use amis_runtime::source::{self, Frame};
+use amis_runtime::source::{self, Frame, Next};
 
 #[test]
 fn runtime_and_validation_agree_within_one_grey_level_for_every_fit() {
@@ -40,7 +40,7 @@ fn runtime_and_validation_agree_within_one_grey_level_for_every_fit() {
         let mut compared = 0;
         for batch in Loader::start(options).unwrap() {
             let batch = batch.unwrap();
-            assert!(source.next(&mut frame).unwrap());
+            assert_eq!(source.next(&mut frame).unwrap(), Next::Frame);
             preprocessor.run(&frame.rgb, frame.width_px, frame.height_px, &mut input).unwrap();
             let plane = input.len() / 3;
             for (place, (runtime, trainer)) in input.iter().zip(&batch.input).enumerate() {
@@ -50,6 +50,6 @@ fn runtime_and_validation_agree_within_one_grey_level_for_every_fit() {
             compared += 1;
         }
         assert_eq!(compared, 3);
-        assert!(!source.next(&mut frame).unwrap());
+        assert_eq!(source.next(&mut frame).unwrap(), Next::End);
     }
 }

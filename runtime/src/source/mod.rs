@@ -1,13 +1,19 @@
 //! Where frames come from.
 
+pub mod camera;
+mod clocked;
 mod pictures;
 mod synthetic;
+mod video;
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use clocked::Clocked;
 pub use pictures::{Pictures, in_folder};
 pub use synthetic::Synthetic;
+pub use video::Video;
 
 use crate::Result;
 use crate::faults::Faults;
@@ -37,6 +43,14 @@ impl Frame {
         self.name.clone_from(&other.name);
         (self.width_px, self.height_px, self.index, self.captured) = (other.width_px, other.height_px, other.index, other.captured);
     }
+
+    /// Gives it a number, and a name made from it.
+    fn number(&mut self, index: u64) {
+        self.index = index;
+        self.name.clear();
+        // Into the memory that is there; a String takes all that is written.
+        let _ = write!(self.name, "frame-{index:06}");
+    }
 }
 
 impl Default for Frame {
@@ -45,13 +59,32 @@ impl Default for Frame {
     }
 }
 
+/// What [`Source::next`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The frame is filled.
+    Frame,
+    /// There is none yet; to be asked again, if the run is to go on.
+    NotYet,
+    /// There will be none any more.
+    End,
+}
+
 /// Delivers frames in order.
 pub trait Source: Send {
-    /// Fills `frame` with the next one, waiting for it if need be; false at the end.
+    /// Fills `frame` with the next one, waiting for it a fraction of a second if need be.
     ///
     /// # Errors
     /// A frame cannot be read.
-    fn next(&mut self, frame: &mut Frame) -> Result<bool>;
+    fn next(&mut self, frame: &mut Frame) -> Result<Next>;
+
+    /// Leaves out the next `frames`: what is lost when nobody asks in time. Realtime sources do so by themselves.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    fn skip(&mut self, _frames: u64) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether time does not wait: frames that are not fetched in time are lost.
     fn realtime(&self) -> bool {
@@ -74,7 +107,7 @@ pub trait Source: Send {
     }
 }
 
-const EXAMPLE: &str = "dir:pictures, image:street.jpg or synthetic:?width=640&height=480&fps=30";
+const EXAMPLE: &str = "v4l2:/dev/video0, dir:pictures, video:street.avi or synthetic:?width=640&height=480&fps=30";
 
 /// Opens a source by its name; the table of names stands in `docs/runtime.md`.
 ///
@@ -85,7 +118,9 @@ pub fn open(text: &str) -> Result<Box<dyn Source>> {
     match uri.scheme {
         "image" => Ok(Box::new(Pictures::image(uri)?)),
         "dir" => Ok(Box::new(Pictures::dir(uri)?)),
-        "synthetic" => Ok(Box::new(Synthetic::open(uri)?)),
-        other => Err(uri.wrong(format!("scheme {other:?} is not known, expected image, dir or synthetic"))),
+        "video" => Ok(Box::new(Video::open(uri)?)),
+        "v4l2" => Ok(Box::new(camera::Camera::open(uri)?)),
+        "synthetic" => Synthetic::open(uri),
+        other => Err(uri.wrong(format!("scheme {other:?} is not known, expected image, dir, video, v4l2 or synthetic"))),
     }
 }

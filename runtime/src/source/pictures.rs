@@ -5,7 +5,7 @@ use std::time::Instant;
 use amis_artifacts::files;
 use amis_data::images::read_rgb;
 
-use super::{Frame, Source};
+use super::{Frame, Next, Source};
 use crate::uri::Uri;
 use crate::{Error, Result};
 
@@ -40,8 +40,8 @@ impl Pictures {
 }
 
 impl Source for Pictures {
-    fn next(&mut self, frame: &mut Frame) -> Result<bool> {
-        let Some(path) = self.paths.get(self.next) else { return Ok(false) };
+    fn next(&mut self, frame: &mut Frame) -> Result<Next> {
+        let Some(path) = self.paths.get(self.next) else { return Ok(Next::End) };
         let image = read_rgb(path)?;
         (frame.width_px, frame.height_px) = (image.width_px, image.height_px);
         frame.rgb = image.rgb;
@@ -49,7 +49,12 @@ impl Source for Pictures {
         frame.name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         frame.captured = Instant::now();
         self.next += 1;
-        Ok(true)
+        Ok(Next::Frame)
+    }
+
+    fn skip(&mut self, frames: u64) -> Result<()> {
+        self.next = self.next.saturating_add(frames as usize);
+        Ok(())
     }
 
     fn frames(&self) -> Option<u64> {

@@ -1,8 +1,8 @@
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use amis_data::scene::{MAX_SIDE_PX, MIN_SIDE_PX, Scene};
 
-use super::{Frame, Source};
+use super::{Clocked, Frame, Next, Source};
 use crate::Result;
 use crate::uri::Uri;
 
@@ -13,17 +13,14 @@ pub struct Synthetic {
     height_px: u32,
     fps: f64,
     frames: Option<u64>,
-    realtime: bool,
     index: u64,
-    /// When the next frame is due.
-    due: Option<Instant>,
     labels: Vec<u8>,
 }
 
 impl Synthetic {
     /// `synthetic:?width=640&height=480&fps=30&frames=120&seed=1&realtime=1`; these are the defaults, but without `frames` it does not end, and
     /// without `realtime=1` it is as fast as its frames are fetched.
-    pub(super) fn open(mut uri: Uri<'_>) -> Result<Self> {
+    pub(super) fn open(mut uri: Uri<'_>) -> Result<Box<dyn Source>> {
         uri.example("synthetic:?width=640&height=480&fps=30&frames=120&seed=1&realtime=1");
         if !uri.target.is_empty() {
             return Err(uri.wrong(format!("{:?} after synthetic:, expected settings after a ?", uri.target)));
@@ -36,41 +33,27 @@ impl Synthetic {
         let realtime = uri.choice("realtime", &[("0", false), ("1", true)])?;
         uri.finish("width, height, fps, frames, seed or realtime")?;
         let scene = Scene::new(width_px, height_px, seed)?;
-        Ok(Self { scene, width_px, height_px, fps, frames, realtime, index: 0, due: None, labels: Vec::new() })
-    }
-
-    /// Waits for the next frame's time. Frames that should have come while nobody asked are lost, as a camera loses them.
-    fn keep_time(&mut self) {
-        let now = Instant::now();
-        let period = Duration::from_secs_f64(1.0 / self.fps);
-        let due = *self.due.get_or_insert(now);
-        std::thread::sleep(due.saturating_duration_since(now));
-        let late = now.saturating_duration_since(due);
-        let lost = (late.as_secs_f64() * self.fps) as u64;
-        self.index += lost;
-        self.due = Some(due + period * (lost.min(u64::from(u32::MAX - 1)) as u32 + 1));
+        let scene = Box::new(Self { scene, width_px, height_px, fps, frames, index: 0, labels: Vec::new() });
+        Ok(if realtime { Box::new(Clocked::new(scene)) } else { scene })
     }
 }
 
 impl Source for Synthetic {
-    fn next(&mut self, frame: &mut Frame) -> Result<bool> {
-        if self.realtime {
-            self.keep_time();
-        }
+    fn next(&mut self, frame: &mut Frame) -> Result<Next> {
         if self.frames.is_some_and(|frames| self.index >= frames) {
-            return Ok(false);
+            return Ok(Next::End);
         }
         frame.captured = Instant::now();
         self.scene.frame(self.index as f64 / self.fps, &mut frame.rgb, &mut self.labels);
         (frame.width_px, frame.height_px) = (self.width_px, self.height_px);
-        frame.index = self.index;
-        frame.name = format!("frame-{:06}", self.index);
+        frame.number(self.index);
         self.index += 1;
-        Ok(true)
+        Ok(Next::Frame)
     }
 
-    fn realtime(&self) -> bool {
-        self.realtime
+    fn skip(&mut self, frames: u64) -> Result<()> {
+        self.index = self.index.saturating_add(frames);
+        Ok(())
     }
 
     fn fps(&self) -> Option<f64> {

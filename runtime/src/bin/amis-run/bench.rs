@@ -71,6 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
         engine: args.engine.clone(),
         token: None,
         refine: RefineOptions::default(),
+        realtime: false,
     };
     let (mut board, mut due) = (Board::default(), Instant::now());
     let summary = run::watched(&options, Duration::from_secs(run::HANG_AFTER_S), None, || {

@@ -3,15 +3,18 @@ use std::process::ExitCode;
 use amis_artifacts::cli::finish;
 use clap::{Parser, Subcommand};
 
-use crate::{allocator, bench, doctor, layers, log, run, status, swap};
+use crate::{allocator, bench, devices, doctor, layers, log, run, status, swap};
 
 const EXAMPLES: &str = "\
 Examples:
   amis-run run --bundle street-3.amis --source dir:pictures --sink dir:overlays
   amis-run bench --bundle street-3.amis --source synthetic: --frames 200 --json
+  amis-run devices
   amis-run doctor
 
-Sources: image:PATH, dir:PATH[?list=FILE], synthetic:[?width=640&height=480&fps=30&frames=120&seed=1&realtime=1]
+Sources: image:PATH, dir:PATH[?list=FILE], video:PATH.{avi,y4m},
+         v4l2:/dev/video0[?width=1280&height=720&fps=30&format=MJPEG&CONTROL=VALUE],
+         synthetic:[?width=640&height=480&fps=30&frames=120&seed=1&realtime=1]
 Sinks:   web:HOST:PORT, lines:PATH, collect:PATH, dir:PATH[?what=overlay|mask|both], video:PATH.avi[?fps=30], null:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 wrong input, 4 something is missing on this machine";
@@ -36,6 +39,8 @@ enum Command {
     Bench(bench::Args),
     /// Shows what TensorRT made of a graph, and how long each layer takes
     Layers(layers::Args),
+    /// Lists cameras with what they offer
+    Devices(devices::Args),
     /// Tells what this machine has and what is missing
     Doctor(doctor::Args),
 }
@@ -52,6 +57,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(args) => finish(status::run(&args), args.json),
         Command::Bench(args) => finish(bench::run(&args), args.json),
         Command::Layers(args) => finish(layers::run(&args), args.json),
+        Command::Devices(args) => finish(devices::run(&args), args.json),
         Command::Doctor(args) => doctor::run(&args),
     }
 }

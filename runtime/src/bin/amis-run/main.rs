@@ -4,6 +4,7 @@ mod allocator;
 mod bench;
 mod cli;
 mod control;
+mod devices;
 mod doctor;
 mod layers;
 mod log;

@@ -18,6 +18,8 @@ const EXAMPLES: &str = "\
 Examples:
   amis-run run --bundle street-3.amis --source image:street.jpg --sink dir:overlays
   amis-run run --bundle street-3.amis --source 'dir:in?list=val.txt' --sink 'dir:out?what=mask'
+  amis-run run --bundle street-3.amis --source 'v4l2:/dev/video0?width=1280&height=720' --sink video:run.avi
+  amis-run run --bundle street-3.amis --source video:street.avi --realtime --sink video:run.avi
   amis-run run --bundle street-3.amis --source synthetic: --sink video:run.avi --sink dir:out
   amis-run run --bundle street-3.amis --source 'synthetic:?realtime=1' --sink web:0.0.0.0:8080 --token @token";
 
@@ -31,7 +33,7 @@ pub(crate) struct Args {
     /// Bundle that `amis-export bundle` wrote
     #[arg(long, value_name = "FILE")]
     bundle: PathBuf,
-    /// Where frames come from: image:PATH, dir:PATH, synthetic:
+    /// Where frames come from: v4l2:/dev/video0, image:PATH, dir:PATH, video:PATH, synthetic:
     #[arg(long, value_name = "NAME")]
     source: String,
     /// Where results go: web:ADDRESS, lines:PATH, collect:PATH, dir:PATH, video:PATH.avi, null: (may stand several times)
@@ -67,6 +69,9 @@ pub(crate) struct Args {
     /// Engine that `amis-export engine` built from that graph on this machine: runs on the GPU instead of the CPU
     #[arg(long, value_name = "FILE")]
     engine: Option<PathBuf>,
+    /// Keep the clock with pictures and videos too: what is not fetched in time is left out, as with a camera
+    #[arg(long)]
+    realtime: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -114,6 +119,7 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
         engine: args.engine.clone(),
         token: args.token.as_deref().map(token).transpose()?,
         refine: RefineOptions { smooth: args.smooth, confidence: args.confidence.clone() },
+        realtime: args.realtime,
     };
     let state = args.state.as_deref().map(State::begin).transpose()?;
     let summary = watched(&options, Duration::from_secs(args.hang_after), state.as_ref(), || {}).inspect_err(|error| {
