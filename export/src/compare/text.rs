@@ -53,9 +53,9 @@ fn name(graph: &Compared) -> String {
     graph.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Percentage points with two decimals.
+/// Percentage points with two decimals; no "-0.00".
 pub(crate) fn points(share: Option<f64>) -> String {
-    share.map_or("–".into(), |v| format!("{:.2}", 100.0 * v))
+    share.map_or("–".into(), |v| format!("{:.2}", (1e4 * v).round() / 100.0 + 0.0))
 }
 
 /// A table that reads well on a terminal and is Markdown: numbers to the right.

@@ -13,7 +13,7 @@ use amis_artifacts::onnx::{self, ModelProto, linears};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::measure::{Measured, Reference, Runner};
-use crate::compare::{Images, Reproduction};
+use crate::compare::{Images, Reproduction, points};
 use crate::passes::target::Target;
 use crate::passes::{Job, Precision, prepare};
 use crate::{Error, Result};
@@ -246,12 +246,12 @@ impl Bench<'_> {
 /// Keeps layers, worst first, until the loss is within the budget.
 fn budget<F: FnMut(&'static str, usize, usize)>(
     bench: &mut Bench<'_>,
-    points: f64,
+    budget_points: f64,
     all: &Effect,
     layers: &[Layer],
     progress: &mut Progress<F>,
 ) -> Result<Budget> {
-    let within = |effect: &Effect| effect.drop.is_some_and(|drop| 100.0 * drop <= points);
+    let within = |effect: &Effect| effect.drop.is_some_and(|drop| 100.0 * drop <= budget_points);
     let (mut keep, mut kept, mut rest) = (Vec::new(), BTreeSet::new(), all.clone());
     // One layer is left to quantize: a graph without any is no INT8 graph.
     let most = layers.len().saturating_sub(1);
@@ -262,7 +262,7 @@ fn budget<F: FnMut(&'static str, usize, usize)>(
         }
         kept.insert(layer.name.clone());
         let next = bench.effect(&kept, || progress.step())?;
-        let lost = |effect: &Effect| text::loss(effect.drop);
+        let lost = |effect: &Effect| points(effect.drop);
         let reason = format!(
             "without it alone the squared error of the masks falls from {:.2e} to {:.2e}; keeping it changes the loss from {} to {} points",
             all.mask_mse,
@@ -274,5 +274,5 @@ fn budget<F: FnMut(&'static str, usize, usize)>(
         rest = next;
     }
     let met = within(&rest);
-    Ok(Budget { points, keep, rest, met })
+    Ok(Budget { points: budget_points, keep, rest, met })
 }

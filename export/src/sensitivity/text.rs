@@ -13,7 +13,7 @@ impl fmt::Display for Sensitivity {
         }
         let row = |name: String, only: Option<&Effect>, without: &Effect| {
             let error = |effect: Option<&Effect>| effect.map_or("–".into(), |e| format!("{:.2e}", e.mask_mse));
-            let lost = |effect: Option<&Effect>| effect.map_or("–".into(), |e| loss(e.drop));
+            let lost = |effect: Option<&Effect>| effect.map_or("–".into(), |e| points(e.drop));
             vec![name, error(only), lost(only), error(Some(without)), lost(Some(without)), format!("{:.3}", 100.0 * without.argmax_agreement)]
         };
         let all = row("(all in INT8)".into(), None, &self.all);
@@ -27,17 +27,12 @@ impl fmt::Display for Sensitivity {
                 "\n\nStay with FP16: with {} of {} layers kept, INT8 still loses {} points, ",
                 budget.keep.len(),
                 self.layers.len(),
-                loss(budget.rest.drop)
+                points(budget.rest.drop)
             )?;
             return write!(f, "more than {}", budget.points);
         }
-        write!(f, "\n\nWith {} of {} layers kept in FP16, INT8 loses {} points, ", budget.keep.len(), self.layers.len(), loss(budget.rest.drop))?;
+        write!(f, "\n\nWith {} of {} layers kept in FP16, INT8 loses {} points, ", budget.keep.len(), self.layers.len(), points(budget.rest.drop))?;
         write!(f, "within {}", budget.points)?;
         budget.keep.iter().try_for_each(|k| write!(f, "\n  {}: {}", k.layer, k.reason))
     }
-}
-
-/// A loss of mean IoU in points.
-pub(super) fn loss(drop: Option<f64>) -> String {
-    drop.map_or("–".into(), |drop| format!("{:.2}", 100.0 * drop))
 }
