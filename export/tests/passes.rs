@@ -217,7 +217,8 @@ fn tensorrt_builds_fp16_and_int8_engines() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let model = ModelSpec { patch_px: 16, dim: 192, depth: 2, heads: 3, decoder_depth: 1, decoder_heads: 3, gab: true };
+    // ViT-tiny.
+    let model = ModelSpec { patch_px: 16, dim: 192, depth: 12, heads: 3, decoder_depth: 2, decoder_heads: 3, gab: true };
     let manifest = manifest(model, Groups(vec![1, 15, 5]), [96, 128], [14, 14]);
     let model = graph::segmenter(&manifest, &with_outliers(&manifest), "", Output::Masks).unwrap();
     let image: Vec<f32> = (0..3 * 96 * 128).map(|i| ((i * 7919 % 1000) as f32 / 250.0) - 2.0).collect();
