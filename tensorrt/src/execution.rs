@@ -48,6 +48,16 @@ pub struct LayerTime {
 #[allow(unsafe_code)]
 unsafe impl Send for Execution {}
 
+impl Drop for Execution {
+    /// An error or a panic may have left work on the stream, which uses what is freed after this. Waiting also makes the context
+    /// current in this thread, as the shim wants it for closing the engine.
+    fn drop(&mut self) {
+        if let Err(error) = self.wait() {
+            tracing::debug!("{error}");
+        }
+    }
+}
+
 impl Library {
     /// Makes a plan ready to run on the first GPU, and runs it once on zeros.
     ///
@@ -106,13 +116,20 @@ impl Execution {
                 return Err(Error::Run { version: self.version, reason, log: vec![] });
             }
         }
+        let begun = self.begin(input, output);
+        // Also where something failed: what was begun before it uses the slices.
+        let ended = self.wait();
+        begun.and(ended)
+    }
+
+    /// Puts the copy of the input, the engine's work and the copy of the output on the stream.
+    fn begin(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
         self.stream.memcpy_htod(input, &mut self.input.memory).map_err(|e| cuda("copy the input", e))?;
         match &self.graph {
             Some(graph) => graph.launch().map_err(|e| cuda("launch the engine", e))?,
             None => self.enqueue()?,
         }
-        self.stream.memcpy_dtoh(&self.output.memory, output).map_err(|e| cuda("copy the output", e))?;
-        self.wait()
+        self.stream.memcpy_dtoh(&self.output.memory, output).map_err(|e| cuda("copy the output", e))
     }
 
     /// Runs the engine once and gives the time of every layer, in the order in which they ran. Without the graph, so the sum is
@@ -121,7 +138,7 @@ impl Execution {
     /// # Errors
     /// As [`Execution::run`].
     pub fn time_layers(&mut self) -> Result<Vec<LayerTime>, Error> {
-        self.stream.context().bind_to_thread().map_err(|e| cuda("go on", e))?;
+        self.make_current()?;
         let stream = self.stream.cu_stream().cast();
         // SAFETY: the stream is of the context that was just made current, and both tensors were bound by `load`.
         #[allow(unsafe_code)]
@@ -133,17 +150,23 @@ impl Execution {
     /// What TensorRT made of the graph's nodes: its engine inspector's JSON.
     ///
     /// # Errors
-    /// TensorRT gives none.
+    /// TensorRT gives none, or the device is lost.
     pub fn inspect(&self) -> Result<String, Error> {
+        self.make_current()?;
         self.engine.inspect().map_err(|failure| run_error(self.version, failure))
     }
 
     fn enqueue(&mut self) -> Result<(), Error> {
-        self.stream.context().bind_to_thread().map_err(|e| cuda("go on", e))?;
+        self.make_current()?;
         let stream = self.stream.cu_stream().cast();
         // SAFETY: the stream is of the context that was just made current, and both tensors were bound by `load`.
         #[allow(unsafe_code)]
         unsafe { self.engine.enqueue(stream) }.map_err(|failure| run_error(self.version, failure))
+    }
+
+    /// The shim wants the context to be current; an execution may come from another thread.
+    fn make_current(&self) -> Result<(), Error> {
+        self.stream.context().bind_to_thread().map_err(|e| cuda("go on", e))
     }
 
     fn wait(&self) -> Result<(), Error> {

@@ -50,6 +50,25 @@ fn an_engine_gives_its_numbers_every_time_and_from_any_thread() {
 }
 
 #[test]
+fn an_engine_may_be_used_first_or_freed_in_another_thread() {
+    // The fake ends the process where the CUDA context is not current in a call.
+    let uses: [fn(&mut Execution); 3] = [|_| (), |execution| drop(execution.inspect().unwrap()), |execution| drop(execution.time_layers().unwrap())];
+    for uses in uses {
+        let mut execution = load(&format!("{PATCHES}fail capture")).unwrap();
+        std::thread::spawn(move || uses(&mut execution)).join().unwrap();
+    }
+}
+
+#[test]
+fn what_was_begun_before_a_failure_has_ended_when_the_engine_is_freed() {
+    // The input is copied, the engine not enqueued; the fake ends the process where it is closed while the stream works.
+    let mut execution = load(&format!("{PATCHES}fail capture\nfail enqueue 1")).unwrap();
+    assert!(run(&mut execution).is_err());
+    drop(execution);
+    assert!(load(&format!("{PATCHES}fail enqueue")).is_err());
+}
+
+#[test]
 fn several_engines_run_side_by_side() {
     std::thread::scope(|scope| {
         for _ in 0..4 {

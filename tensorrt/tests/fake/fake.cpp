@@ -3,7 +3,8 @@
 // It has the functions of amis_trt.h and those of libcuda that the project calls. Its soname is libcuda.so, so once it is
 // opened as the shim, the loader gives the same library to whoever asks for the driver: our code takes the same road as
 // on a machine with a GPU. "Device memory" is memory, and streams do their work at once; but a failure of the work shows
-// when the stream is waited for, as with CUDA.
+// when the stream is waited for, as with CUDA, and until then the work counts as going on: closing its engine, or any call
+// of an engine without the CUDA context, ends the process.
 //
 // A plan is text, one statement a line:
 //
@@ -15,6 +16,8 @@
 
 #include "amis_trt.h"
 
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -37,6 +40,7 @@ using Work = std::vector<std::function<bool()>>; // a CUDA graph
 struct Stream
 {
     bool lost{false};
+    bool busy{false};
     Work* captured{nullptr};
 };
 
@@ -70,6 +74,28 @@ size_t blockBytes(void const* address)
     return found == blocks.end() ? 0 : found->second;
 }
 
+Stream& begin(void* stream)
+{
+    auto& work = *static_cast<Stream*>(stream);
+    work.busy = true;
+    return work;
+}
+
+Result outcome(Stream const& work)
+{
+    return work.lost ? kLAUNCH_FAILED : kOK;
+}
+
+// What a real TensorRT would answer with a crash, or not at all.
+void require(bool kept, char const* rule)
+{
+    if (!kept)
+    {
+        std::fprintf(stderr, "fake: %s\n", rule);
+        std::abort();
+    }
+}
+
 int32_t fail(amis_trt_sink const* sink, amis_trt_status status, std::string const& text)
 {
     sink->log(sink->user, 1, ("the fake was told to: " + text).c_str());
@@ -90,6 +116,7 @@ struct amis_trt_engine
     std::vector<std::vector<float>> classes;
     std::map<std::string, size_t> failures;
     size_t runs{0};
+    Stream const* stream{nullptr}; // the last one that it was put on
 
     bool fails(char const* what) const
     {
@@ -292,11 +319,13 @@ int32_t amis_trt_bind(amis_trt_engine* engine, char const* name, void* address, 
 int32_t amis_trt_enqueue(amis_trt_engine* engine, void* stream, amis_trt_sink const* sink)
 {
     auto& work = *static_cast<Stream*>(stream);
+    require(current, "the engine runs without a CUDA context");
+    engine->stream = &work;
     for (Tensor const& tensor : engine->tensors)
     {
-        if (!tensor.address || !current)
+        if (!tensor.address)
         {
-            return fail(sink, AMIS_TRT_RUN, "a tensor is not bound, or no context is current");
+            return fail(sink, AMIS_TRT_RUN, "a tensor is not bound");
         }
     }
     if (work.captured)
@@ -312,6 +341,7 @@ int32_t amis_trt_enqueue(amis_trt_engine* engine, void* stream, amis_trt_sink co
     {
         return fail(sink, AMIS_TRT_RUN, "TensorRT did not enqueue the engine");
     }
+    work.busy = true;
     work.lost = !engine->run() || work.lost;
     return AMIS_TRT_OK;
 }
@@ -329,12 +359,15 @@ int32_t amis_trt_time_layers(amis_trt_engine* engine, void* stream, amis_trt_sin
 
 int32_t amis_trt_inspect(amis_trt_engine const*, amis_trt_sink const* sink)
 {
+    require(current, "the engine is inspected without a CUDA context");
     sink->inspected(sink->user, "{\"Layers\": [\"patches\", \"classes\"]}");
     return AMIS_TRT_OK;
 }
 
 void amis_trt_close_engine(amis_trt_engine* engine)
 {
+    require(current, "the engine is closed without a CUDA context");
+    require(!engine->stream || !engine->stream->busy, "the engine is closed while its stream works");
     delete engine;
 }
 
@@ -443,23 +476,26 @@ AMIS_TRT_EXPORT Result cuStreamDestroy_v2(void* stream)
 
 AMIS_TRT_EXPORT Result cuStreamSynchronize(void* stream)
 {
-    return static_cast<Stream*>(stream)->lost ? kLAUNCH_FAILED : kOK;
+    auto& work = *static_cast<Stream*>(stream);
+    work.busy = false;
+    return outcome(work);
 }
 
 AMIS_TRT_EXPORT Result cuMemsetD8Async(unsigned long long address, unsigned char value, size_t bytes, void* stream)
 {
     std::memset(reinterpret_cast<void*>(address), value, bytes);
-    return cuStreamSynchronize(stream);
+    return outcome(begin(stream));
 }
 
 AMIS_TRT_EXPORT Result cuMemcpyHtoDAsync_v2(unsigned long long to, void const* from, size_t bytes, void* stream)
 {
     std::memcpy(reinterpret_cast<void*>(to), from, bytes);
-    return cuStreamSynchronize(stream);
+    return outcome(begin(stream));
 }
 
-AMIS_TRT_EXPORT Result cuMemcpyDtoHAsync_v2(void* to, unsigned long long from, size_t bytes, void*)
+AMIS_TRT_EXPORT Result cuMemcpyDtoHAsync_v2(void* to, unsigned long long from, size_t bytes, void* stream)
 {
+    begin(stream);
     // The work before it on the stream may not have happened yet: that shows when the stream is waited for.
     std::memcpy(to, reinterpret_cast<void const*>(from), bytes);
     return kOK;
@@ -486,7 +522,7 @@ AMIS_TRT_EXPORT Result cuGraphInstantiateWithFlags(void** executable, void* grap
 
 AMIS_TRT_EXPORT Result cuGraphLaunch(void* executable, void* stream)
 {
-    auto& work = *static_cast<Stream*>(stream);
+    auto& work = begin(stream);
     for (auto const& step : *static_cast<Work*>(executable))
     {
         work.lost = !step() || work.lost;
