@@ -24,7 +24,7 @@ cuda=${sys%/Cargo.toml}/TensorRT-Headers
 
 compile() { # NAME FOLDER
     printf "%-64s " "$1"
-    c++ -fsyntax-only -std=c++17 -Wall -Wextra -Wpedantic -Werror -isystem "$2" -isystem "$cuda" tensorrt/shim/amis_trt.cpp
+    c++ -fsyntax-only -std=c++17 -Wall -Wextra -Wpedantic -Werror -isystem "$2" -isystem "$cuda" tensorrt/shim/*.cpp
     echo "TensorRT $(sed -n 's/^#define \(NV_TENSORRT\|TRT\)_\(MAJOR\|MINOR\|PATCH\)\(_RTX\|_ENTERPRISE\)\{0,1\} \([0-9]*\).*/\4/p' "$2/NvInferVersion.h" | head -3 | paste -sd.)"
 }
 

@@ -11,6 +11,9 @@ mod headers;
 /// The shims of TensorRT and TensorRT-RTX; `src/flavor.rs` knows them by the same names.
 const SHIMS: [&str; 2] = ["libamis_trt.so", "libamis_trt_rtx.so"];
 
+/// In the folder `shim`.
+const SOURCES: [&str; 3] = ["library.cpp", "build.cpp", "engine.cpp"];
+
 fn main() -> ExitCode {
     for variable in ["AMIS_TENSORRT_INCLUDE", "CUDA_HOME"] {
         println!("cargo:rerun-if-env-changed={variable}");
@@ -69,7 +72,7 @@ fn compile_shim(headers: &headers::Headers, library: &Path) -> Result<(), String
         .to_command()
         .args(["-shared", "-Wl,--no-undefined"])
         .args(headers.include_arguments())
-        .arg(folder_in("CARGO_MANIFEST_DIR").join("shim/amis_trt.cpp"))
+        .args(SOURCES.map(|name| folder_in("CARGO_MANIFEST_DIR").join("shim").join(name)))
         .arg("-o")
         .arg(library)
         .arg("-ldl")

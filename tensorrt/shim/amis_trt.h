@@ -4,8 +4,9 @@
  * The shim is compiled against the NvInfer headers of one TensorRT and opens that TensorRT with dlopen, so one Rust
  * binary serves machines with different TensorRT versions and machines with none.
  *
- * Rules: no C++ exception leaves a function; texts are NUL-terminated, belong to the shim and are valid during the
- * call that hands them out only; every number here is part of the ABI and AMIS_TRT_ABI changes with it.
+ * Rules: no C++ exception leaves a function; calls in which TensorRT works take turns, so that each gets its own log;
+ * texts are NUL-terminated, belong to the shim and are valid during the call that hands them out only; every number here
+ * is part of the ABI and AMIS_TRT_ABI changes with it.
  */
 #ifndef AMIS_TRT_H
 #define AMIS_TRT_H
@@ -113,7 +114,7 @@ AMIS_TRT_EXPORT int32_t amis_trt_open(
 
 AMIS_TRT_EXPORT void amis_trt_library_version(amis_trt_library const* library, amis_trt_version* out);
 
-/* Parses an ONNX model and builds a plan. One build at a time in a process; others wait. */
+/* Parses an ONNX model and builds a plan. */
 AMIS_TRT_EXPORT int32_t amis_trt_build(
     amis_trt_library const* library, amis_trt_build_request const* request, amis_trt_sink const* sink);
 

@@ -198,7 +198,7 @@ pub(crate) struct Opened {
 
 // SAFETY: the shim's library is constant after opening and is not bound to a thread.
 unsafe impl Send for Opened {}
-// SAFETY: as above; builds take turns by a lock in the shim.
+// SAFETY: as above; calls that TensorRT may log in take turns by a lock in the shim.
 unsafe impl Sync for Opened {}
 
 impl Drop for Opened {

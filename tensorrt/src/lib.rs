@@ -1,7 +1,7 @@
 //! Safe binding to NVIDIA TensorRT and TensorRT-RTX.
 //!
-//! TensorRT is C++ and changes its binary interface with every major version. So between it and Rust stands a shim: one
-//! C++ source (`shim/amis_trt.cpp`) with a C interface (`shim/amis_trt.h`), compiled to a library of its own against the
+//! TensorRT is C++ and changes its binary interface with every major version. So between it and Rust stands a shim:
+//! a little C++ (`shim/`) with a C interface (`shim/amis_trt.h`), compiled to a library of its own against the
 //! headers of one TensorRT. This crate opens the shim with dlopen, and the shim opens TensorRT. Nothing is linked: the
 //! same program runs on machines with other versions, and on machines without TensorRT, where [`Library::find`] is an
 //! error that lists what was looked for and where.

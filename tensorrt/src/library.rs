@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::ffi::{self, Failure, Status};
 use crate::{BuildOptions, ComputeCapability, Engine, Error, Flavor, Locations, Places, Progress, Version};
 
-/// TensorRT with its ONNX parser, opened through the shim. Builds wait for each other; all else may run in parallel.
+/// TensorRT with its ONNX parser, opened through the shim. Calls take turns, so that each gets its own log; what was put on a GPU runs on in parallel.
 #[derive(Debug)]
 pub struct Library {
     opened: Arc<ffi::Opened>,

@@ -28,7 +28,8 @@ fn against_every_version() {
     for version in &versions {
         let found = headers::inspect(version).unwrap();
         assert_eq!(found.is_rtx, version.to_string_lossy().contains("RTX"), "{version:?}");
-        compile("c++", &["-std=c++17", &format!("{SOURCES}/shim/amis_trt.cpp")], &found.include_arguments());
+        let files = ["library", "build", "engine"].map(|name| format!("{SOURCES}/shim/{name}.cpp"));
+        compile("c++", &["-std=c++17", &files[0], &files[1], &files[2]], &found.include_arguments());
     }
 }
 
