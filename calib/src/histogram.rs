@@ -171,6 +171,10 @@ mod tests {
     #[test]
     fn the_sign_of_zero_is_no_difference() {
         assert_eq!(of(&[0.0, -0.0]).sha256(), of(&[-0.0, -0.0]).sha256());
+        // Zeros alone leave the finest bins: a sign among the bits of their largest value would make them the coarsest.
+        for zeros in [[0.0, 0.0], [-0.0, -0.0], [0.0, -0.0]] {
+            assert_eq!(of(&zeros).width(), Histogram::default().width(), "{zeros:?}");
+        }
     }
 
     proptest! {

@@ -126,3 +126,16 @@ fn amax_by(histogram: &Histogram, method: Method) -> f32 {
     // The edge of the last bin lies beyond the largest value.
     (found as f32).min(histogram.amax())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_tensor_is_an_error_that_names_tensor_and_image() {
+        let mut observer = Observer { tensor: "norm".into(), histogram: Histogram::default(), constant: None, images: 0, outputs: None };
+        let error = observer.add(0, Path::new("7.png"), &Seen { shape: vec![1, 0, 4], values: &[] }).map_err(|e| e.to_string());
+        assert_eq!(error, Err("tensor norm is empty, of shape [1, 0, 4], on image 7.png".into()));
+        assert_eq!(observer.images, 0);
+    }
+}

@@ -14,12 +14,8 @@ pub(crate) fn values(tensor: &TensorProto) -> Result<Vec<f32>, String> {
         Some(raw) => raw.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
         None => tensor.float_data.clone(),
     };
-    let expected = tensor.dims.iter().try_fold(1i64, |n, &d| n.checked_mul(d));
-    if expected == Some(values.len() as i64) && !values.is_empty() {
-        Ok(values)
-    } else {
-        Err(format!("has {} values and the sizes {:?}", values.len(), tensor.dims))
-    }
+    let expected = tensor.dims.iter().try_fold(1i64, |n, &d| n.checked_mul(d).filter(|_| d > 0));
+    if expected == Some(values.len() as i64) { Ok(values) } else { Err(format!("has {} values and the sizes {:?}", values.len(), tensor.dims)) }
 }
 
 /// Output channels, along `out_axis` of `dims`, that are all 0.
@@ -62,7 +58,7 @@ mod tests {
             ..TensorProto::default()
         };
         assert_eq!(values(&tensor(&[1, 2], &[1.0, 2.0])).unwrap(), [1.0, 2.0]);
-        for wrong in [tensor(&[2, 2], &[1.0, 2.0]), tensor(&[0, 2], &[]), tensor(&[i64::MAX, 4], &[1.0])] {
+        for wrong in [tensor(&[2, 2], &[1.0, 2.0]), tensor(&[0, 2], &[]), tensor(&[i64::MAX, 4], &[1.0]), tensor(&[-1, -2], &[1.0, 2.0])] {
             assert!(values(&wrong).is_err());
         }
         let external = TensorProto { data_location: Some(DataLocation::External.into()), ..tensor(&[1], &[1.0]) };
