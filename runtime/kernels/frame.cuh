@@ -5,10 +5,10 @@
 
 typedef unsigned char u8;
 
-// How pixels are stored: the numbers of `Format` in layout.rs, the letters of V4L2.
-enum { RGB24, BGR24, GREY, YUYV, UYVY, NV12, NV21, YU12 };
+// How pixels are stored: the numbers of `PixelFormat` in src/pixels/layout.rs.
+enum { YUYV, UYVY, NV12, NV21, YU12, RGB24, BGR24, GREY };
 
-// `FrameLayout` in layout.rs.
+// `FrameLayout` in src/kernels/layout.rs.
 struct Frame {
     int format;
     int width, height;

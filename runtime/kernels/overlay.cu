@@ -2,7 +2,7 @@
 
 enum { BACKGROUND = 0, IGNORE = 255, HATCH_PX = 4 };
 
-// `Ink` in layout.rs: pixels of a class become (frame * keep + add) / 256.
+// `Ink` in src/kernels/layout.rs: pixels of a class become (frame * keep + add) / 256.
 struct Ink {
     int keep;
     int add[3];

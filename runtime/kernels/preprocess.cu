@@ -1,6 +1,6 @@
 // Frame to network input: colours, resize and normalisation in one pass. The reference is `amis_artifacts::preprocess`.
 
-// `InputLayout` in layout.rs.
+// `InputLayout` in src/kernels/layout.rs.
 struct Input {
     int width, height;
     // Weights a column and a row have in their tables.

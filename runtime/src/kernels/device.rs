@@ -9,8 +9,8 @@ use cudarc::driver::sys;
 use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DeviceRepr, DriverError, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
 
-use super::layout::{InputLayout, Taps};
-use super::{FrameLayout, Ink, Nvrtc, compile};
+use super::layout::{FrameLayout, InputLayout, Taps};
+use super::{Ink, Layout, Nvrtc, compile};
 use crate::class_map::ClassMapper;
 use crate::overlay::Overlay;
 use crate::{Error, Result};
@@ -66,8 +66,9 @@ impl Kernels {
     /// Compiles and loads the kernels on the first GPU, for frames of this layout and masks `[classes, h, w]`.
     ///
     /// # Errors
-    /// No GPU, no NVRTC, sizes that cannot be used, or too little memory.
-    pub fn load(spec: &ImageSpec, shape: [usize; 3], frame: FrameLayout, overlay: &Overlay) -> Result<Self> {
+    /// No GPU, no NVRTC, frames in MJPEG, sizes that cannot be used, or too little memory.
+    pub fn load(spec: &ImageSpec, shape: [usize; 3], layout: &Layout, overlay: &Overlay) -> Result<Self> {
+        let frame = FrameLayout::new(layout)?;
         // `cudarc` panics where the driver's library is missing, so this asks first.
         let capability = amis_tensorrt::Gpu::first()?.compute_capability;
         let context = CudaContext::new(0).map_err(gpu("open the first GPU"))?;
@@ -81,7 +82,7 @@ impl Kernels {
             overlay: function("overlay")?,
             count_classes: function("count_classes")?,
         };
-        let (width_px, height_px) = (frame.width_px.unsigned_abs(), frame.height_px.unsigned_abs());
+        let (width_px, height_px) = (layout.width_px, layout.height_px);
         let [columns, rows] = Taps::of(spec, width_px, height_px)?;
         let mapper = ClassMapper::for_frame(shape, spec, width_px, height_px)?;
         let stream = context.new_stream().map_err(gpu("make a stream"))?;
@@ -99,7 +100,7 @@ impl Kernels {
                     share: [stream.clone_htod(share_x)?, stream.clone_htod(share_y)?],
                     inks: stream.clone_htod(&overlay.inks())?,
                 },
-                bytes: stream.alloc_zeros(frame.bytes())?,
+                bytes: stream.alloc_zeros(layout.full_bytes())?,
                 input: stream.alloc_zeros(spec.input_len())?,
                 map: stream.alloc_zeros(pixels)?,
                 broken: stream.alloc_zeros(1)?,
@@ -114,14 +115,14 @@ impl Kernels {
         made().map_err(gpu("take memory for the kernels"))
     }
 
-    /// Uploads a frame and makes the network's input `[3, H, W]` of it, on the GPU.
+    /// Uploads a frame, with padding after its last row too, and makes the network's input `[3, H, W]` of it, on the GPU.
     ///
     /// # Errors
     /// A frame of another length, or a GPU that fails.
     pub fn preprocess(&mut self, frame: &[u8]) -> Result<&CudaSlice<f32>> {
-        if frame.len() != self.frame.bytes() {
+        if frame.len() != self.bytes.len() {
             let (width_px, height_px) = (self.frame.width_px.unsigned_abs(), self.frame.height_px.unsigned_abs());
-            return Err(amis_artifacts::Error::Frame { width_px, height_px, found_bytes: frame.len(), expected_bytes: self.frame.bytes() }.into());
+            return Err(amis_artifacts::Error::Frame { width_px, height_px, found_bytes: frame.len(), expected_bytes: self.bytes.len() }.into());
         }
         self.stream.memcpy_htod(frame, &mut self.bytes).map_err(gpu("upload a frame"))?;
         let Tables { first, weights, levels, .. } = &self.tables;

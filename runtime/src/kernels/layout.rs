@@ -2,50 +2,13 @@
 
 use amis_artifacts::image_spec::{ChannelOrder, ImageSpec};
 
-use crate::Result;
-
-/// How the pixels of a frame are stored; the letters are V4L2's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Format {
-    /// Red, green, blue.
-    Rgb24,
-    /// Blue, green, red.
-    Bgr24,
-    /// Luma alone.
-    Grey,
-    /// 4:2:2, `Y U Y V`.
-    Yuyv,
-    /// 4:2:2, `U Y V Y`.
-    Uyvy,
-    /// 4:2:0, a plane of luma, a plane of `U V`.
-    Nv12,
-    /// 4:2:0, a plane of luma, a plane of `V U`.
-    Nv21,
-    /// 4:2:0, three planes.
-    Yu12,
-}
-
-/// Shares of red and blue in luma.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Matrix {
-    /// Share of red.
-    pub red: f64,
-    /// Share of blue.
-    pub blue: f64,
-}
-
-impl Matrix {
-    /// BT.601: cameras of standard definition, JPEG.
-    pub const BT601: Self = Self { red: 0.299, blue: 0.114 };
-    /// BT.709: high definition.
-    pub const BT709: Self = Self { red: 0.2126, blue: 0.0722 };
-}
+use crate::pixels::{Layout, PixelFormat, YuvRange};
+use crate::{Error, Result};
 
 /// Where the pixels of a frame lie and what their numbers mean: `Frame` in `frame.cuh`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(C)]
-pub struct FrameLayout {
+pub(super) struct FrameLayout {
     format: i32,
     pub(super) width_px: i32,
     pub(super) height_px: i32,
@@ -61,48 +24,38 @@ pub struct FrameLayout {
 }
 
 impl FrameLayout {
-    /// RGB without padding, as pictures are decoded.
-    pub fn rgb(width_px: u32, height_px: u32) -> Self {
-        Self::new(Format::Rgb24, (width_px, height_px), 0, Matrix::BT601, true)
-    }
-
-    /// A frame whose planes follow each other without a gap, all with the stride of the first, halved in YU12. A stride of 0 means rows without
-    /// padding. `full_range`: black is 0 and white 255, not 16 and 235.
-    pub fn new(format: Format, (width_px, height_px): (u32, u32), stride_bytes: u32, matrix: Matrix, full_range: bool) -> Self {
-        let pairs = width_px.div_ceil(2);
-        let row_bytes = match format {
-            Format::Rgb24 | Format::Bgr24 => 3 * width_px,
-            Format::Yuyv | Format::Uyvy => 4 * pairs,
-            Format::Grey | Format::Nv12 | Format::Nv21 | Format::Yu12 => width_px,
+    /// # Errors
+    /// Frames that are no pixels (MJPEG), or too large for the numbers of the kernels.
+    pub(super) fn new(layout: &Layout) -> Result<Self> {
+        let cannot = |reason| Error::Gpu { action: "read such frames with the kernels", reason };
+        if layout.format == PixelFormat::Mjpeg {
+            return Err(cannot("MJPEG is to be decoded first".into()));
+        }
+        if i32::try_from(layout.full_bytes()).is_err() {
+            return Err(cannot(format!("{} bytes a frame, expected at most {}", layout.full_bytes(), i32::MAX)));
+        }
+        let [luma, second, third] = layout.planes;
+        let (black, gain, chroma_gain) = match layout.color.range {
+            YuvRange::Full => (0.0, 1.0, 1.0),
+            YuvRange::Limited => (16.0, 255.0 / 219.0, 255.0 / 224.0),
         };
-        let stride = if stride_bytes == 0 { row_bytes } else { stride_bytes };
-        let chroma_stride = if format == Format::Yu12 { stride.div_ceil(2) } else { stride.max(2 * pairs) };
-        let chroma = stride * height_px;
-        let (black, gain, chroma_gain) = if full_range { (0.0, 1.0, 1.0) } else { (16.0, 255.0 / 219.0, 255.0 / 224.0) };
-        let Matrix { red, blue } = matrix;
+        let shares = layout.color.matrix.get_kr_kb();
+        let (red, blue) = (f64::from(shares.kr), f64::from(shares.kb));
         let green = 1.0 - red - blue;
-        Self {
-            format: format as i32,
-            width_px: width_px as i32,
-            height_px: height_px as i32,
-            stride_bytes: stride as i32,
-            chroma_stride_bytes: chroma_stride as i32,
-            chroma_bytes: [chroma as i32, (chroma + chroma_stride * height_px.div_ceil(2)) as i32],
+        Ok(Self {
+            format: layout.format as i32,
+            width_px: layout.width_px as i32,
+            height_px: layout.height_px as i32,
+            stride_bytes: luma.stride_bytes as i32,
+            chroma_stride_bytes: second.stride_bytes as i32,
+            chroma_bytes: [second.offset_bytes as i32, third.offset_bytes as i32],
             black,
             gain,
             red_v: (2.0 * (1.0 - red) * chroma_gain) as f32,
             green_u: (-2.0 * (1.0 - blue) * blue / green * chroma_gain) as f32,
             green_v: (-2.0 * (1.0 - red) * red / green * chroma_gain) as f32,
             blue_u: (2.0 * (1.0 - blue) * chroma_gain) as f32,
-        }
-    }
-
-    /// Bytes of a whole frame, padding included.
-    pub fn bytes(&self) -> usize {
-        let rows = |rows: i32, stride: i32| rows as usize * stride as usize;
-        let (luma, half) = (rows(self.height_px, self.stride_bytes), (self.height_px + 1) / 2);
-        let planes = [Format::Nv12, Format::Nv21].iter().filter(|&&f| f as i32 == self.format).count() + 2 * usize::from(self.format == Format::Yu12 as i32);
-        luma + planes * rows(half, self.chroma_stride_bytes)
+        })
     }
 }
 

@@ -10,9 +10,9 @@ mod nvrtc;
 #[cfg(test)]
 mod tests;
 
+pub use crate::pixels::{Color, Layout, PixelFormat};
 pub use device::Kernels;
 pub(crate) use layout::Ink;
-pub use layout::{Format, FrameLayout, Matrix};
 pub use nvrtc::Nvrtc;
 
 use amis_tensorrt::ComputeCapability;

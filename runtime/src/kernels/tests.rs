@@ -10,11 +10,14 @@ use amis_artifacts::classes::ClassList;
 use amis_artifacts::image_spec::{ChannelOrder, Fit, ImageSpec};
 use amis_artifacts::preprocess::Preprocessor;
 use libloading::Library;
+use proptest::prelude::*;
 
-use super::layout::{InputLayout, Taps};
+use super::layout::{FrameLayout, InputLayout, Taps};
 use super::*;
 use crate::class_map::ClassMapper;
 use crate::overlay::Overlay;
+use crate::pixels::YuvRange;
+use crate::pixels::tests::{layout, noise, oracle};
 use crate::source::Frame;
 
 /// The kernels as a C++ library.
@@ -38,9 +41,9 @@ type ClassMap = unsafe extern "C" fn(*const f32, i32, i32, i32, *const i32, *con
 type DrawOverlay = unsafe extern "C" fn(FrameLayout, *const u8, *const u8, *const Ink, i32, *mut u8);
 type CountClasses = unsafe extern "C" fn(*const u8, i32, i32, *mut u32);
 
-fn preprocess(spec: &ImageSpec, layout: FrameLayout, bytes: &[u8]) -> Vec<f32> {
-    assert_eq!(bytes.len(), layout.bytes());
-    let [columns, rows] = Taps::of(spec, layout.width_px as u32, layout.height_px as u32).unwrap();
+fn preprocess(spec: &ImageSpec, layout: &Layout, bytes: &[u8]) -> Vec<f32> {
+    assert_eq!(bytes.len(), layout.full_bytes());
+    let [columns, rows] = Taps::of(spec, layout.width_px, layout.height_px).unwrap();
     let preprocessor = Preprocessor::new(spec.clone());
     let mut input = vec![f32::NAN; spec.input_len()];
     let (input_layout, levels) = (InputLayout::new(spec, &columns, &rows), preprocessor.levels().as_flattened());
@@ -50,7 +53,7 @@ fn preprocess(spec: &ImageSpec, layout: FrameLayout, bytes: &[u8]) -> Vec<f32> {
         let function = ON_CPU.get::<Preprocess>(b"all_preprocess\0").unwrap();
         let (first, weights) = ([&columns.first, &rows.first], [&columns.weights, &rows.weights]);
         function(
-            layout,
+            FrameLayout::new(layout).unwrap(),
             bytes.as_ptr(),
             input_layout,
             first[0].as_ptr(),
@@ -82,30 +85,25 @@ fn class_map(spec: &ImageSpec, shape: [usize; 3], masks: &[f32], width_px: u32, 
 }
 
 /// The picture with `stride_px` pixels a row, and the pixels of every class.
-fn draw(overlay: &Overlay, layout: FrameLayout, bytes: &[u8], map: &[u8], stride_px: usize) -> (Vec<u8>, [u32; 256]) {
+fn draw(overlay: &Overlay, layout: &Layout, bytes: &[u8], map: &[u8], stride_px: usize) -> (Vec<u8>, [u32; 256]) {
     let (mut picture, mut counts) = (vec![0; 3 * stride_px * layout.height_px as usize], [0; 256]);
-    let inks = overlay.inks();
+    let (frame, inks) = (FrameLayout::new(layout).unwrap(), overlay.inks());
     let _turn = ONE_AT_A_TIME.lock();
     // SAFETY: as above.
     unsafe {
-        ON_CPU.get::<DrawOverlay>(b"all_overlay\0").unwrap()(layout, bytes.as_ptr(), map.as_ptr(), inks.as_ptr(), stride_px as i32, picture.as_mut_ptr());
-        ON_CPU.get::<CountClasses>(b"all_count_classes\0").unwrap()(map.as_ptr(), layout.width_px, layout.height_px, counts.as_mut_ptr());
+        ON_CPU.get::<DrawOverlay>(b"all_overlay\0").unwrap()(frame, bytes.as_ptr(), map.as_ptr(), inks.as_ptr(), stride_px as i32, picture.as_mut_ptr());
+        ON_CPU.get::<CountClasses>(b"all_count_classes\0").unwrap()(map.as_ptr(), frame.width_px, frame.height_px, counts.as_mut_ptr());
     }
     (picture, counts)
 }
 
-/// Bytes, the same on every run.
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2).wrapping_add(1);
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    (0..len).map(|_| next()).collect()
+/// RGB without padding, as pictures are decoded.
+fn rgb_layout(width_px: u32, height_px: u32) -> Layout {
+    Layout::new(PixelFormat::Rgb24, (width_px, height_px), 0, Color { range: YuvRange::Full, ..Color::BT601_LIMITED }).unwrap()
 }
 
 fn mask_values(len: usize, seed: u64) -> Vec<f32> {
-    noise(3 * len, seed).chunks(3).map(|b| (f32::from(b[0]) * 65536.0 + f32::from(b[1]) * 256.0 + f32::from(b[2])) / 1e6 - 8.0).collect()
+    noise(seed, 3 * len).chunks(3).map(|b| (f32::from(b[0]) * 65536.0 + f32::from(b[1]) * 256.0 + f32::from(b[2])) / 1e6 - 8.0).collect()
 }
 
 const FITS: [Fit; 3] = [Fit::Stretch, Fit::Letterbox, Fit::Crop];
@@ -128,10 +126,10 @@ fn the_input_is_that_of_the_preprocessor_within_one_grey_level() {
     let (mut values, mut equal) = (0, 0);
     for spec in specs() {
         for (width, height) in FRAMES {
-            let rgb = noise((width * height * 3) as usize, u64::from(width));
+            let rgb = noise(width.into(), (width * height * 3) as usize);
             let mut expected = vec![0.0; spec.input_len()];
             Preprocessor::new(spec.clone()).run(&rgb, width, height, &mut expected).unwrap();
-            let found = preprocess(&spec, FrameLayout::rgb(width, height), &rgb);
+            let found = preprocess(&spec, &rgb_layout(width, height), &rgb);
             assert!(levels_apart(&spec, &found, &expected) <= 1, "{:?} {width}x{height}", spec.fit);
             values += found.len();
             equal += found.iter().zip(&expected).filter(|(a, b)| a == b).count();
@@ -143,63 +141,28 @@ fn the_input_is_that_of_the_preprocessor_within_one_grey_level() {
     assert!(equal * 100 > values * 70, "{equal} of {values} values are equal; the rest is the reference's rounding between its two passes");
 }
 
-/// Level of a pixel from the definition of the formats, in float64.
-fn colour(matrix: Matrix, full_range: bool, [y, u, v]: [u8; 3]) -> [f64; 3] {
-    let (black, gain, chroma) = if full_range { (0.0, 1.0, 1.0) } else { (16.0, 255.0 / 219.0, 255.0 / 224.0) };
-    let y = (f64::from(y) - black) * gain;
-    let [u, v] = [u, v].map(|c| (f64::from(c) - 128.0) * chroma);
-    let (red, blue) = (y + 2.0 * (1.0 - matrix.red) * v, y + 2.0 * (1.0 - matrix.blue) * u);
-    let green = (y - matrix.red * red - matrix.blue * blue) / (1.0 - matrix.red - matrix.blue);
-    [red, green, blue].map(|c| c.clamp(0.0, 255.0))
-}
-
-#[test]
-fn every_format_is_read_as_it_is_defined() {
-    let (width, height) = (11u32, 6u32);
-    let spec = ImageSpec::imagenet(height, width, Fit::Stretch);
-    let at = |x: u32, y: u32, stride: u32| (y * stride + x) as usize;
-    for (format, padding) in [Format::Yuyv, Format::Uyvy, Format::Nv12, Format::Nv21, Format::Yu12, Format::Grey].into_iter().flat_map(|f| [(f, 0), (f, 6)]) {
-        for (matrix, full_range) in [(Matrix::BT601, false), (Matrix::BT709, true)] {
-            let row = if matches!(format, Format::Yuyv | Format::Uyvy) { 2 * (width + 1) } else { width };
-            let stride = if padding == 0 { 0 } else { row + padding };
-            let layout = FrameLayout::new(format, (width, height), stride, matrix, full_range);
-            let bytes = noise(layout.bytes(), 5);
-            let found = amis_artifacts::preprocess::denormalize(&spec, &preprocess(&spec, layout, &bytes)).unwrap();
-            let stride = row + padding;
-            let luma = (stride * height) as usize;
-            for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
-                let pair = |first: usize| [bytes[at(4 * (x / 2), y, stride) + first + 2 * (x % 2) as usize], bytes[at(4 * (x / 2), y, stride) + 1 - first]];
-                let chroma = luma + at(2 * (x / 2), y / 2, stride.max(width + 1));
-                let half = luma + at(x / 2, y / 2, stride.div_ceil(2));
-                let third = (stride.div_ceil(2) * height.div_ceil(2)) as usize;
-                let luma = bytes[at(x, y, stride).min(bytes.len() - 1)];
-                let yuv = match format {
-                    Format::Yuyv => [pair(0)[0], pair(0)[1], bytes[at(4 * (x / 2), y, stride) + 3]],
-                    Format::Uyvy => [pair(1)[0], pair(1)[1], bytes[at(4 * (x / 2), y, stride) + 2]],
-                    Format::Nv12 => [luma, bytes[chroma], bytes[chroma + 1]],
-                    Format::Nv21 => [luma, bytes[chroma + 1], bytes[chroma]],
-                    Format::Yu12 => [luma, bytes[half], bytes[half + third]],
-                    _ => [luma, 128, 128],
-                };
-                let expected = colour(matrix, full_range, yuv);
-                let pixel = &found[3 * at(x, y, width)..][..3];
-                for (found, expected) in pixel.iter().zip(expected) {
-                    assert!((f64::from(*found) - expected).abs() < 0.51, "{format:?} {full_range} at {x}, {y}: {pixel:?}, {expected}");
-                }
-            }
+proptest! {
+    #[test]
+    fn every_layout_is_read_as_it_is_defined(layout in layout(), seed: u64) {
+        let spec = ImageSpec::imagenet(layout.height_px, layout.width_px, Fit::Stretch);
+        let bytes = noise(seed, layout.full_bytes());
+        let found = amis_artifacts::preprocess::denormalize(&spec, &preprocess(&spec, &layout, &bytes)).unwrap();
+        let expected = oracle(&layout, &bytes);
+        prop_assert_eq!(found.len(), expected.len());
+        for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+            prop_assert!((f64::from(*found) - expected).abs() < 0.51, "{layout:?}: byte {i} is {found}, expected {expected}");
         }
     }
 }
 
 #[test]
-fn bgr_frames_and_limited_levels() {
-    let spec = ImageSpec::imagenet(8, 8, Fit::Stretch);
-    let rgb = noise(192, 3);
-    let bgr: Vec<u8> = rgb.chunks(3).flat_map(|p| [p[2], p[1], p[0]]).collect();
-    let layout = |format, full| FrameLayout::new(format, (8, 8), 0, Matrix::BT601, full);
-    assert_eq!(preprocess(&spec, layout(Format::Bgr24, true), &bgr), preprocess(&spec, FrameLayout::rgb(8, 8), &rgb));
-    let stretched: Vec<u8> = rgb.iter().map(|&v| ((f32::from(v) - 16.0) * (255.0 / 219.0)).round().clamp(0.0, 255.0) as u8).collect();
-    assert_eq!(preprocess(&spec, layout(Format::Rgb24, false), &rgb), preprocess(&spec, FrameLayout::rgb(8, 8), &stretched));
+fn frames_that_the_kernels_cannot_read_are_refused() {
+    let refused = |format, side_px, stride_bytes| {
+        let layout = Layout::new(format, (side_px, side_px), stride_bytes, Color::BT601_LIMITED).unwrap();
+        FrameLayout::new(&layout).unwrap_err().to_string()
+    };
+    assert!(refused(PixelFormat::Mjpeg, 64, 0).contains("MJPEG is to be decoded first"));
+    assert!(refused(PixelFormat::Nv12, 32_768, 65_536).contains("3221225472 bytes a frame, expected at most 2147483647"));
 }
 
 #[test]
@@ -229,13 +192,13 @@ fn overlays_are_those_of_the_cpu() {
     let names: Vec<String> = (0..7).map(|id| format!("class {id}")).collect();
     for (width_px, height_px) in [(64, 64), (240, 180), (123, 7), (1, 1), (3, 200)] {
         let mut overlay = Overlay::new(&ClassList::from_names(&names).unwrap(), "yard 3", 0.6);
-        let rgb = noise((3 * width_px * height_px) as usize, 9);
+        let rgb = noise(9, (3 * width_px * height_px) as usize);
         // Runs of classes, with what the network has not seen among them.
         let id = |i: u32| [0, 1, 2, 255, 6, 0, 3][((i / 5 + i / width_px / 4) % 7) as usize];
         let map: Vec<u8> = (0..width_px * height_px).map(id).collect();
         let frame = Frame { rgb: rgb.clone(), width_px, height_px, ..Frame::default() };
         let expected = overlay.draw(&frame, &map, 1.0).clone();
-        let (found, counts) = draw(&overlay, FrameLayout::rgb(width_px, height_px), &rgb, &map, expected.width_px as usize);
+        let (found, counts) = draw(&overlay, &rgb_layout(width_px, height_px), &rgb, &map, expected.width_px as usize);
         let line = 3 * expected.width_px as usize;
         for (y, (found, expected)) in found.chunks(line).zip(expected.rgb.chunks(line)).enumerate() {
             assert_eq!(found[..3 * width_px as usize], expected[..3 * width_px as usize], "row {y} of {width_px}x{height_px}");
@@ -290,23 +253,24 @@ fn a_gpu_computes_what_the_cpu_computes() {
     let classes = 21;
     let names: Vec<String> = (0..classes).map(|id| format!("class {id}")).collect();
     let overlay = Overlay::new(&ClassList::from_names(&names).unwrap(), "yard 3", 0.6);
-    let formats = [Format::Rgb24, Format::Yuyv, Format::Nv12, Format::Yu12, Format::Grey];
+    let formats = [PixelFormat::Rgb24, PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::Yu12, PixelFormat::Grey];
     for (round, (spec, format)) in specs().flat_map(|spec| formats.map(|format| (spec.clone(), format))).enumerate() {
-        let layout = FrameLayout::new(format, (320, 240), 0, Matrix::BT601, format == Format::Rgb24);
+        let range = if format == PixelFormat::Rgb24 { YuvRange::Full } else { YuvRange::Limited };
+        let layout = Layout::new(format, (320, 240), 0, Color { range, ..Color::BT601_LIMITED }).unwrap();
         let shape = [classes, 3, 5];
-        let mut kernels = Kernels::load(&spec, shape, layout, &overlay).unwrap();
+        let mut kernels = Kernels::load(&spec, shape, &layout, &overlay).unwrap();
         for frame in 0..67 {
-            let bytes = noise(layout.bytes(), 100 * round as u64 + frame);
+            let bytes = noise(100 * round as u64 + frame, layout.full_bytes());
             let input = kernels.preprocess(&bytes).unwrap().clone();
             let input = kernels.stream().clone_dtoh(&input).unwrap();
-            assert_eq!(input, preprocess(&spec, layout, &bytes), "{format:?} {:?}", spec.fit);
+            assert_eq!(input, preprocess(&spec, &layout, &bytes), "{format:?} {:?}", spec.fit);
             let masks = mask_values(classes * 15, frame);
             let on_gpu = kernels.stream().clone_htod(&masks).unwrap();
             let (mut map, mut picture) = (Vec::new(), Vec::new());
             kernels.class_map(&on_gpu, &mut map).unwrap();
             assert_eq!((map.clone(), false), class_map(&spec, shape, &masks, 320, 240));
             let counts = kernels.overlay(&mut picture).unwrap();
-            assert_eq!((picture, counts), draw(&overlay, layout, &bytes, &map, 320));
+            assert_eq!((picture, counts), draw(&overlay, &layout, &bytes, &map, 320));
         }
     }
 }

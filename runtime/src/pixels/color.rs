@@ -7,7 +7,7 @@ pub(super) const MATRIX_240M: YuvStandardMatrix = YuvStandardMatrix::Custom(0.21
 
 /// How the numbers of a picture become colours.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Color {
+pub struct Color {
     /// Weights of luma and chroma.
     pub(crate) matrix: YuvStandardMatrix,
     /// Whether black is 16 or 0, and white 235 or 255.
@@ -16,7 +16,7 @@ pub(crate) struct Color {
 
 impl Color {
     /// What JPEG files have, and pictures of which nothing is known.
-    pub(crate) const BT601_LIMITED: Self = Self { matrix: YuvStandardMatrix::Bt601, range: YuvRange::Limited };
+    pub const BT601_LIMITED: Self = Self { matrix: YuvStandardMatrix::Bt601, range: YuvRange::Limited };
 
     /// From V4L2's numbers `colorspace`, `ycbcr_enc` and `quantization`; 0 is the default, and the defaults follow `V4L2_MAP_YCBCR_ENC_DEFAULT`
     /// and `V4L2_MAP_QUANTIZATION_DEFAULT` of the kernel's header.

@@ -4,9 +4,10 @@ use amis_artifacts::image_spec::MAX_FRAME_PX;
 
 use super::Color;
 
-/// How the pixels of a picture are stored; the names are V4L2's.
+/// How the pixels of a picture are stored; the names are V4L2's. The numbers are those of `runtime/kernels/frame.cuh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PixelFormat {
+#[repr(i32)]
+pub enum PixelFormat {
     /// 4:2:2, `Y U Y V`.
     Yuyv,
     /// 4:2:2, `U Y V Y`.
@@ -103,7 +104,7 @@ pub(crate) struct Plane {
 
 /// Where a picture's pixels lie in its bytes, and what they mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Layout {
+pub struct Layout {
     /// How pixels are stored.
     pub(crate) format: PixelFormat,
     /// Width.
@@ -120,8 +121,9 @@ impl Layout {
     /// V4L2's rule: planes follow each other without a gap, all with the stride of the first, halved where a row has half the bytes. A stride of 0
     /// means rows without padding.
     ///
-    /// The error says what was found and what was expected.
-    pub(crate) fn new(format: PixelFormat, (width_px, height_px): (u32, u32), stride_bytes: usize, color: Color) -> Result<Self, String> {
+    /// # Errors
+    /// A size or a stride that cannot be; the text says what was found and what was expected.
+    pub fn new(format: PixelFormat, (width_px, height_px): (u32, u32), stride_bytes: usize, color: Color) -> Result<Self, String> {
         if !(1..=MAX_FRAME_PX).contains(&width_px) || !(1..=MAX_FRAME_PX).contains(&height_px) {
             return Err(format!("{width_px}x{height_px} pixels, expected 1x1 to {MAX_FRAME_PX}x{MAX_FRAME_PX}"));
         }
@@ -150,7 +152,7 @@ impl Layout {
     }
 
     /// Bytes with padding after every row, the last one too.
-    pub(crate) fn full_bytes(&self) -> usize {
+    pub fn full_bytes(&self) -> usize {
         self.end(|plane, _| plane.stride_bytes * self.rows(plane))
     }
 

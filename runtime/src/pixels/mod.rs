@@ -4,14 +4,14 @@ mod color;
 mod jpeg;
 mod layout;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use yuv::{YuvBiPlanarImage, YuvConversionMode, YuvGrayImage, YuvPackedImage, YuvPlanarImage, YuvPlanarImageMut};
 
 pub(crate) use yuv::YuvRange;
 
-pub(crate) use color::Color;
-pub(crate) use layout::{Layout, PixelFormat};
+pub use color::Color;
+pub use layout::{Layout, PixelFormat};
 
 /// Why bytes are not a whole picture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@ use super::layout::Plane;
 use super::*;
 
 /// The picture by the definitions of the formats, in floating point.
-fn oracle(layout: &Layout, bytes: &[u8]) -> Vec<f64> {
+pub(crate) fn oracle(layout: &Layout, bytes: &[u8]) -> Vec<f64> {
     let at = |plane: usize, y: usize, x: usize| f64::from(bytes[layout.planes[plane].offset_bytes + y * layout.planes[plane].stride_bytes + x]);
     let full = layout.color.range == YuvRange::Full;
     let (black, white, chroma) = if full { (0.0, 255.0, 255.0) } else { (16.0, 219.0, 224.0) };
@@ -50,7 +50,7 @@ fn color() -> impl Strategy<Value = Color> {
 }
 
 /// A layout of up to 67x67 pixels with padded rows, and with gaps between its planes.
-fn layout() -> impl Strategy<Value = Layout> {
+pub(crate) fn layout() -> impl Strategy<Value = Layout> {
     (raw_format(), 1u32..=67, 1u32..=67, 0usize..40, 0usize..300, color()).prop_map(|(format, width, height, padding, gap, color)| {
         let tight = Layout::new(format, (width, height), 0, color).unwrap();
         let mut layout = Layout::new(format, (width, height), tight.planes[0].stride_bytes + padding, color).unwrap();
@@ -59,7 +59,8 @@ fn layout() -> impl Strategy<Value = Layout> {
     })
 }
 
-fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+/// Bytes, the same on every run.
+pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
