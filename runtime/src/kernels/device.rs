@@ -72,8 +72,7 @@ impl Kernels {
         // `cudarc` panics where the driver's library is missing, so this asks first.
         let capability = amis_tensorrt::Gpu::first()?.compute_capability;
         let context = CudaContext::new(0).map_err(gpu("open the first GPU"))?;
-        let version = driver_version()?;
-        let code = compile(&Nvrtc::find(version)?, capability)?;
+        let code = compile(&Nvrtc::find(driver_major()?)?, capability)?;
         let module = context.load_module(Ptx::from_binary(code)).map_err(gpu("load the kernels"))?;
         let function = |name| module.load_function(name).map_err(gpu("find a kernel that was loaded"));
         let functions = Functions {
@@ -193,12 +192,12 @@ impl Kernels {
     }
 }
 
-/// Version of CUDA that the driver has: (12, 6).
-fn driver_version() -> Result<(u32, u32)> {
+/// Major version of CUDA that the driver has.
+fn driver_major() -> Result<u32> {
     let mut version = 0;
     // SAFETY: writes one number.
     unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(gpu("ask the driver for its version"))?;
-    Ok((version.unsigned_abs() / 1000, version.unsigned_abs() % 1000 / 10))
+    Ok(version.unsigned_abs() / 1000)
 }
 
 fn grid(width_px: i32, height_px: i32) -> LaunchConfig {

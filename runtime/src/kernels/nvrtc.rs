@@ -27,18 +27,19 @@ pub struct Nvrtc {
 type Program = *mut c_void;
 
 impl Nvrtc {
-    /// Opens the newest NVRTC of at most this version of CUDA, which is the driver's: it could not load what a newer one makes.
+    /// Opens the newest NVRTC of at most this major version of CUDA, which is the driver's: it could not load what a newer one makes. Minor versions
+    /// do not matter for machine code.
     ///
     /// # Errors
     /// None is found.
-    pub fn find(most: (u32, u32)) -> Result<Self> {
+    pub fn find(driver_major: u32) -> Result<Self> {
         let folders: Vec<PathBuf> = std::env::var_os(VARIABLE).map(|folders| std::env::split_paths(&folders).collect()).unwrap_or_default();
         let within = NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).filter(|path| path.exists());
         let mut refused = Vec::new();
         for path in within.chain(NAMES.map(PathBuf::from)) {
             match Self::open(&path) {
-                Ok(found) if found.version.0 <= most.0 => return Ok(found),
-                Ok(found) => refused.push(format!("{} is of CUDA {}, the driver of CUDA {}", path.display(), found.version.0, most.0)),
+                Ok(found) if found.version.0 <= driver_major => return Ok(found),
+                Ok(found) => refused.push(format!("{} is of CUDA {}, the driver of CUDA {}", path.display(), found.version.0, driver_major)),
                 Err(Error::Nvrtc { reason, .. }) => refused.push(reason),
                 Err(other) => return Err(other),
             }
