@@ -136,12 +136,13 @@ impl Model {
         let [_, classes, h, w] = self.backend.output_shape();
         let logits = self.backend.infer(&self.input)?;
         let inferred = Instant::now();
+        // Of what the network says: refined logits are no probabilities any more.
+        let entropy = entropy(logits, classes);
         let spec = &self.manifest.image_spec;
         let logits = match &mut self.refine {
             None => logits,
             Some(refine) => refine.run(logits, [classes, h, w], &self.input, (spec.height_px as usize, spec.width_px as usize)),
         };
-        let entropy = entropy(logits, classes);
         let size = (frame.width_px, frame.height_px);
         if self.mapper.as_ref().is_none_or(|(known, _)| *known != size) {
             self.mapper = Some((size, ClassMapper::for_frame([classes, h, w], &self.manifest.image_spec, size.0, size.1)?));
@@ -163,8 +164,11 @@ fn entropy(logits: &[f32], classes: usize) -> f32 {
     let of = |cell: usize| {
         let values = || logits[cell..].iter().step_by(plane);
         let largest = values().copied().fold(f32::NEG_INFINITY, f32::max);
-        // With e = exp(l - max): the entropy is ln(sum e) - sum(e * (l - max)) / sum(e).
-        let (sum, weighted) = values().fold((0.0, 0.0), |(sum, weighted), l| ((l - largest).exp() + sum, (l - largest).exp() * (l - largest) + weighted));
+        // With e = exp(l - max), which is what `below` is the logarithm of: the entropy is ln(sum e) - sum(e * (l - max)) / sum(e).
+        let (sum, weighted) = values().map(|l| l - largest).fold((0.0, 0.0), |(sum, weighted), below| {
+            let e = below.exp();
+            (sum + e, weighted + e * below)
+        });
         sum.ln() - weighted / sum
     };
     (0..plane).map(of).sum::<f32>() / (plane as f32 * (classes as f32).ln())

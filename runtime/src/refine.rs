@@ -19,7 +19,7 @@ pub struct RefineOptions {
 /// Refines the logits of one model; keeps the past.
 pub struct Refine {
     smooth: f32,
-    /// Logarithm of the least probability of each class; empty if there is none.
+    /// Logarithm of the least probability of each class, -infinity where any will do; empty if there is none.
     thresholds: Vec<f32>,
     /// Smoothed logits `[C, h, w]`.
     smoothed: Vec<f32>,
@@ -36,8 +36,8 @@ impl Refine {
     pub fn new(options: &RefineOptions, classes: &ClassList) -> Result<Option<Self>> {
         let mut thresholds = Vec::new();
         for (name, least) in &options.confidence {
-            thresholds.resize(classes.len(), 0.0);
-            let log = least.max(f32::MIN_POSITIVE).ln();
+            thresholds.resize(classes.len(), f32::NEG_INFINITY);
+            let log = least.ln();
             match name {
                 None => thresholds.fill(log),
                 Some(name) => {
@@ -90,18 +90,19 @@ impl Refine {
         self.out.copy_from_slice(&self.smoothed);
     }
 
-    /// Makes background win where no class is as probable as it has to be.
+    /// Makes background win where the leading class is less probable than it has to be.
     ///
-    /// A class is probable enough if its logit less the logarithm of its threshold exceeds the logarithm of the sum of all exponentials. Both are smooth, so they
-    /// are interpolated like any logits and borders stay as fine as without thresholds.
+    /// A class is probable enough if its logit exceeds the logarithm of the sum of all exponentials plus that of its threshold, so the logit of background is raised
+    /// to this and no other changes. Both are smooth, so they are interpolated like any logits and borders stay as fine as without thresholds.
     fn threshold(&mut self, plane: usize) {
         for cell in 0..plane {
-            let cells = || (cell..self.out.len()).step_by(plane);
-            let largest = cells().map(|at| self.out[at]).fold(f32::NEG_INFINITY, f32::max);
-            let sum = largest + cells().map(|at| (self.out[at] - largest).exp()).sum::<f32>().ln();
-            for (class, at) in (cell..self.out.len()).step_by(plane).enumerate() {
-                self.out[at] = if class == usize::from(BACKGROUND) { self.out[at].max(sum) } else { self.out[at] - self.thresholds[class] };
-            }
+            let cells = || self.out[cell..].iter().step_by(plane).copied().enumerate();
+            let largest = cells().map(|(_, logit)| logit).fold(f32::NEG_INFINITY, f32::max);
+            let sum = largest + cells().map(|(_, logit)| (logit - largest).exp()).sum::<f32>().ln();
+            let leader = cells().filter(|(class, _)| *class != usize::from(BACKGROUND)).max_by(|(_, a), (_, b)| a.total_cmp(b));
+            let Some((leader, _)) = leader else { continue };
+            let background = &mut self.out[usize::from(BACKGROUND) * plane + cell];
+            *background = background.max(sum + self.thresholds[leader]);
         }
     }
 }
@@ -164,9 +165,19 @@ mod tests {
         for (least, by, expected) in [(0.5, 1.0, 2), (0.6, 1.0, 0), (0.6, 3.0, 2), (0.95, 3.0, 0)] {
             assert_eq!(classes(refine(0.0, &[(None, least)]).run(&leads(2, by), SHAPE, &[0.0; 24], SIZE)), [expected; 2], "{least} {by}");
         }
-        let mut only_person = refine(0.0, &[(None, 0.5), (Some("person"), 0.95)]);
-        assert_eq!(classes(only_person.run(&leads(2, 3.0), SHAPE, &[0.0; 24], SIZE)), [0; 2]);
-        assert_eq!(classes(only_person.run(&leads(1, 3.0), SHAPE, &[0.0; 24], SIZE)), [1; 2]);
+        let mut most_for_person = refine(0.0, &[(None, 0.5), (Some("person"), 0.95)]);
+        assert_eq!(classes(most_for_person.run(&leads(2, 3.0), SHAPE, &[0.0; 24], SIZE)), [0; 2]);
+        assert_eq!(classes(most_for_person.run(&leads(1, 3.0), SHAPE, &[0.0; 24], SIZE)), [1; 2]);
+        // What has no threshold needs none, and a low one never makes a class of what is background without it.
+        let mut only_person = refine(0.0, &[(Some("person"), 0.95)]);
+        for (class, expected) in [(0, 0), (1, 1), (2, 0)] {
+            assert_eq!(classes(only_person.run(&leads(class, 3.0), SHAPE, &[0.0; 24], SIZE)), [expected; 2], "class {class}");
+        }
+        for least in [0.0, 0.02] {
+            let mut low = refine(0.0, &[(None, least)]);
+            assert_eq!(classes(low.run(&leads(0, 3.0), SHAPE, &[0.0; 24], SIZE)), [0; 2], "{least}");
+            assert_eq!(classes(low.run(&leads(1, 3.0), SHAPE, &[0.0; 24], SIZE)), [1; 2], "{least}");
+        }
     }
 
     #[test]
