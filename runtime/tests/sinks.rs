@@ -283,4 +283,13 @@ fn what_the_model_is_least_sure_of_is_collected() {
     show(sink.as_mut(), 103, 0.9, 4);
     show(sink.as_mut(), 203, 0.1, 5);
     assert_eq!(kept(), [(10, 90), (20, 40)]);
+    // The picture that has to go was taken away; the best of a time that has not passed is kept at the end.
+    let name = |seconds: u32| format!("collect:{}?frames=2&seconds={seconds}", dir.path().display());
+    let surest = listing(&dir.path().join("images")).0.into_iter().find(|name| name.contains("f3")).unwrap();
+    fs::remove_file(dir.path().join("images").join(surest)).unwrap();
+    let mut sink = open(&name(60), false);
+    show(sink.as_mut(), 52, 0.6, 6);
+    show(sink.as_mut(), 152, 0.7, 7);
+    sink.finish().unwrap();
+    assert_eq!(kept(), [(10, 90), (15, 70)]);
 }

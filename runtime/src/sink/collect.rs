@@ -1,9 +1,12 @@
 //! Keeps the frames that are worth labelling: those that the model is least sure of, and no two of the same scene.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use amis_artifacts::classes::ClassList;
 use amis_artifacts::files;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +56,8 @@ struct Candidate {
     about: Kept,
     frame: Frame,
     map: Vec<u8>,
+    /// Of the model that made the map.
+    classes: Arc<ClassList>,
 }
 
 impl Collect {
@@ -72,7 +77,7 @@ impl Collect {
     }
 
     /// Takes the candidate in if it is worth more than what it would replace: its own scene, or the surest frame once there are enough.
-    fn decide(&mut self, candidate: &Candidate, view: &View<'_>) -> Result<()> {
+    fn decide(&mut self, candidate: &Candidate) -> Result<()> {
         let same = |kept: &&Kept| distance(&kept.scene, &candidate.about.scene) < SAME_SCENE;
         let rival = match self.kept.iter().find(same) {
             Some(kept) => Some(kept),
@@ -83,24 +88,25 @@ impl Collect {
             return Ok(());
         }
         let out = rival.map(|rival| rival.name.clone());
-        self.write(candidate, view)?;
+        self.write(candidate)?;
         self.kept.push(candidate.about.clone());
         self.kept.retain(|kept| Some(&kept.name) != out.as_ref());
         files::write_json(&self.dir.join(INDEX), &self.kept)?;
         for path in out.iter().flat_map(|name| self.paths(name)) {
-            fs::remove_file(&path).map_err(|e| wrong(&path, e))?;
+            // Somebody may have taken it away for labelling.
+            fs::remove_file(&path).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(wrong(&path, e)) })?;
         }
         Ok(())
     }
 
-    fn write(&self, candidate: &Candidate, view: &View<'_>) -> Result<()> {
+    fn write(&self, candidate: &Candidate) -> Result<()> {
         let frame = &candidate.frame;
         let [image, proposal] = self.paths(&candidate.about.name);
         let picture = Picture { rgb: frame.rgb.clone(), width_px: frame.width_px, height_px: frame.height_px };
         let mut bytes = Vec::new();
         jpeg(&picture, &mut bytes).map_err(|e| wrong(&image, e))?;
         files::write_atomic(&image, &bytes)?;
-        mask(frame, &candidate.map, view.classes, &mut bytes).map_err(|e| wrong(&proposal, e))?;
+        mask(frame, &candidate.map, &candidate.classes, &mut bytes).map_err(|e| wrong(&proposal, e))?;
         Ok(files::write_atomic(&proposal, &bytes)?)
     }
 
@@ -130,8 +136,13 @@ impl Sink for Collect {
         if self.candidate.as_ref().is_none_or(|best| score > best.about.score) {
             let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
             let about = Kept { name: format!("{unix_ms}-{}", view.frame.name), score, entropy: view.entropy, flicker, scene };
-            let best = self.candidate.get_or_insert_with(|| Candidate { about: about.clone(), frame: Frame::default(), map: Vec::new() });
-            best.about = about;
+            let best = self.candidate.get_or_insert_with(|| Candidate {
+                about: about.clone(),
+                frame: Frame::default(),
+                map: Vec::new(),
+                classes: Arc::clone(view.classes),
+            });
+            (best.about, best.classes) = (about, Arc::clone(view.classes));
             best.frame.copy_from(view.frame);
             best.map.clear();
             best.map.extend_from_slice(view.map);
@@ -140,13 +151,14 @@ impl Sink for Collect {
             && let Some(candidate) = self.candidate.take()
         {
             self.since = Instant::now();
-            self.decide(&candidate, view)?;
+            self.decide(&candidate)?;
         }
         Ok(())
     }
 
+    /// The best frame of the time that has begun is a candidate too, or a run of seconds would collect nothing.
     fn finish(&mut self) -> Result<()> {
-        Ok(())
+        self.candidate.take().map_or(Ok(()), |candidate| self.decide(&candidate))
     }
 }
 
