@@ -3,7 +3,6 @@
 //! [`pipeline::run`] is the whole road; every station of it is a module.
 
 pub mod backend;
-pub mod board;
 pub mod class_map;
 pub mod doctor;
 mod error;
@@ -16,6 +15,7 @@ pub mod pipeline;
 mod pixels;
 pub mod refine;
 pub mod regions;
+pub mod sensors;
 pub mod sink;
 pub mod source;
 pub mod stats;

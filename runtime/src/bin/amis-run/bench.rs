@@ -3,9 +3,9 @@ use std::time::{Duration, Instant};
 
 use amis_artifacts::cli::print_line;
 use amis_runtime::Result;
-use amis_runtime::board::{self, Board};
 use amis_runtime::pipeline::RunOptions;
 use amis_runtime::refine::RefineOptions;
+use amis_runtime::sensors::{self, Ranges};
 use amis_runtime::stats::Summary;
 use serde::Serialize;
 
@@ -52,10 +52,10 @@ pub(crate) struct Report {
     #[serde(flatten)]
     summary: Summary,
     /// Power and temperature, where the board tells.
-    board: Board,
+    board: Ranges,
 }
 
-/// Between two readings of the board.
+/// Between two readings of the sensors.
 const BOARD_PERIOD: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &Args) -> Result<Report> {
@@ -73,10 +73,10 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
         refine: RefineOptions::default(),
         realtime: false,
     };
-    let (mut board, mut due) = (Board::default(), Instant::now());
+    let (mut board, mut due) = (Ranges::default(), Instant::now());
     let summary = run::watched(&options, Duration::from_secs(run::HANG_AFTER_S), None, || {
         if Instant::now() >= due {
-            board.add(board::read(Path::new("/sys")));
+            board.add(sensors::read(Path::new("/sys")));
             due = Instant::now() + BOARD_PERIOD;
         }
     })?;

@@ -30,8 +30,8 @@ pub fn read(sysfs: &Path) -> Reading {
         }
     }
     for folder in folders(&sysfs.join("class/thermal")) {
-        // A zone that is switched off has a file that cannot be read.
-        if let (Some(name), Some(milli)) = (text(&folder.join("type")), number(&folder.join("temp"))) {
+        // A zone that is switched off has a file that cannot be read, or says -256.
+        if let (Some(name), Some(milli)) = (text(&folder.join("type")), number(&folder.join("temp")).filter(|&milli| milli > -50_000.0)) {
             reading.temperature_c.insert(name, milli / 1000.0);
         }
     }
@@ -40,7 +40,7 @@ pub fn read(sysfs: &Path) -> Reading {
 
 /// Readings over a time.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Board {
+pub struct Ranges {
     /// Watts by rail.
     pub power_w: BTreeMap<String, Range>,
     /// Degrees Celsius by zone.
@@ -58,7 +58,7 @@ pub struct Range {
     count: u32,
 }
 
-impl Board {
+impl Ranges {
     /// Counts a reading.
     pub fn add(&mut self, reading: Reading) {
         reading.power_w.into_iter().for_each(|(name, value)| self.power_w.entry(name).or_default().add(value));
@@ -110,6 +110,8 @@ mod tests {
             ("class/thermal/thermal_zone0/type", "cpu-thermal"),
             ("class/thermal/thermal_zone0/temp", "48750"),
             ("class/thermal/thermal_zone1/type", "cv0-thermal"),
+            ("class/thermal/thermal_zone2/type", "cv1-thermal"),
+            ("class/thermal/thermal_zone2/temp", "-256000"),
             ("class/thermal/cooling_device0/type", "pwm-fan"),
         ];
         for (name, value) in files {
@@ -129,12 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn a_board_has_mean_and_maximum() {
-        let mut board = Board::default();
+    fn readings_have_mean_and_maximum() {
+        let mut ranges = Ranges::default();
         for watts in [2.0, 6.0, 4.0] {
-            board.add(Reading { power_w: BTreeMap::from([("VDD_IN".into(), watts)]), ..Reading::default() });
+            ranges.add(Reading { power_w: BTreeMap::from([("VDD_IN".into(), watts)]), ..Reading::default() });
         }
-        let range = board.power_w["VDD_IN"];
+        let range = ranges.power_w["VDD_IN"];
         assert_eq!((range.mean, range.max), (4.0, 6.0));
     }
 }
