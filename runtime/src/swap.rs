@@ -15,6 +15,8 @@ pub struct Swap {
     new: Slot<Model>,
     old: Slot<Model>,
     serving: Mutex<Serving>,
+    /// Held by the change that goes on.
+    turn: Mutex<()>,
     monitor: Arc<Monitor>,
 }
 
@@ -27,15 +29,16 @@ struct Serving {
 
 impl Swap {
     pub(crate) fn new(classes: Arc<ClassList>, monitor: Arc<Monitor>) -> Self {
-        Self { new: Slot::new(), old: Slot::new(), serving: Mutex::new(Serving { classes, size_px: (0, 0) }), monitor }
+        Self { new: Slot::new(), old: Slot::new(), serving: Mutex::new(Serving { classes, size_px: (0, 0) }), turn: Mutex::new(()), monitor }
     }
 
     /// Opens a model, warms it with a frame, and returns when it serves. If it cannot be opened or does not fit, the old one goes on, and the failure is an
-    /// event too.
+    /// event too. Changes that are asked for at the same time come one after the other, each compared with what the one before has left.
     ///
     /// # Errors
     /// That of `open`; [`Error::Swap`] if classes have other meanings than those of the serving model, or the run has ended.
     pub fn change(&self, open: impl FnOnce() -> Result<Model>) -> Result<ModelInfo> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let start = Instant::now();
         let changed = open().and_then(|model| self.hand_over(model));
         match &changed {

@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use amis_runtime::Result;
 use amis_runtime::pipeline::{self, Parts, RunOptions};
-use amis_runtime::refine::RefineOptions;
 use amis_runtime::sink::{Sink, View};
 use amis_runtime::source::{Frame, Next, Source};
 use amis_runtime::stats::Monitor;
-use common::{Halves, halves_model};
+use common::{Halves, halves_model, options};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 
 #[global_allocator]
@@ -71,20 +70,7 @@ fn allocated(size_px: (u32, u32), realtime: bool) -> (f64, f64) {
     let (model, stats) = (halves_model(Halves::default()), Arc::new(Mutex::new(Vec::with_capacity(4))));
     let monitor = Arc::new(Monitor::new(model.info(), None));
     let parts = Parts::new(Box::new(Camera { size_px, realtime, next: 0 }), model, vec![Box::new(Count(Arc::clone(&stats), 0))], monitor);
-    let options = RunOptions {
-        bundle: Path::new("x.amis").into(),
-        source: String::new(),
-        sinks: Vec::new(),
-        frames: Some(WARMUP + FRAMES + 10),
-        warmup_frames: 0,
-        opacity: 0.5,
-        threads: 1,
-        precision: "fp32".into(),
-        engine: None,
-        token: None,
-        refine: RefineOptions::default(),
-        realtime: false,
-    };
+    let options = RunOptions { frames: Some(WARMUP + FRAMES + 10), ..options(Path::new("x.amis")) };
     pipeline::run_parts(parts, &options, &AtomicBool::new(false), |_| {}).unwrap();
     let stats = stats.lock().unwrap();
     let between = stats[1] - stats[0];

@@ -8,20 +8,19 @@ mod common;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amis_runtime::pipeline::{self, Parts, RunOptions};
-use amis_runtime::refine::RefineOptions;
+use amis_runtime::pipeline::{self, Parts};
 use amis_runtime::sink::{self, Run};
 use amis_runtime::source;
 use amis_runtime::stats::Monitor;
 use base64::Engine;
-use common::{Halves, halves_model};
+use common::{Halves, halves_model, options};
 use serde_json::{Value, json};
 
 const FLAGS: &str =
@@ -137,20 +136,7 @@ fn the_page_shows_the_picture_and_its_switches_work() {
     let run = Run { monitor: &monitor, token: Some(token), fps: source.fps(), realtime: true };
     let sinks = vec![sink::open(&format!("web:127.0.0.1:{port}"), &run).unwrap()];
     let parts = Parts::new(source, model, sinks, Arc::clone(&monitor));
-    let options = RunOptions {
-        bundle: "halves.amis".into(),
-        source: String::new(),
-        sinks: Vec::new(),
-        frames: None,
-        warmup_frames: 0,
-        opacity: 0.5,
-        threads: 1,
-        precision: "fp32".into(),
-        engine: None,
-        token: None,
-        refine: RefineOptions::default(),
-        realtime: false,
-    };
+    let options = options(Path::new("halves.amis"));
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| pipeline::run_parts(parts, &options, &stop, |_| {}));

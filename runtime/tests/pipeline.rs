@@ -13,7 +13,6 @@ use amis_artifacts::bundle::BundleManifest;
 use amis_runtime::backend::Backend;
 use amis_runtime::model::Model;
 use amis_runtime::pipeline::{self, Parts, RunOptions};
-use amis_runtime::refine::RefineOptions;
 use amis_runtime::sink::{Sink, View};
 use amis_runtime::source::{Frame, Next, Source};
 use amis_runtime::stats::{Monitor, STAGES, Summary};
@@ -21,20 +20,7 @@ use amis_runtime::{Error, Result};
 use common::{color_bundle, onnxruntime_present, two_halves};
 
 fn options(bundle: &Path, source: &str, sinks: &[String]) -> RunOptions {
-    RunOptions {
-        bundle: bundle.into(),
-        source: source.into(),
-        sinks: sinks.to_vec(),
-        frames: None,
-        warmup_frames: 0,
-        opacity: 0.5,
-        threads: 1,
-        precision: "fp32".into(),
-        engine: None,
-        token: None,
-        refine: RefineOptions::default(),
-        realtime: false,
-    }
+    RunOptions { source: source.into(), sinks: sinks.to_vec(), ..common::options(bundle) }
 }
 
 fn run(options: &RunOptions) -> Result<Summary> {

@@ -10,14 +10,14 @@ use std::thread;
 use std::time::Duration;
 
 use amis_artifacts::classes::ClassList;
+use amis_runtime::backend::Backend;
 use amis_runtime::model::Model;
-use amis_runtime::pipeline::{self, Parts, RunOptions};
-use amis_runtime::refine::RefineOptions;
+use amis_runtime::pipeline::{self, Parts};
 use amis_runtime::sink::{Sink, View};
 use amis_runtime::stats::{Monitor, Summary, rss_mib};
 use amis_runtime::swap::Swap;
 use amis_runtime::{Error, Result, source};
-use common::{Halves, color_bundle, colors, colors_and_one, halves_model, onnxruntime_present};
+use common::{Halves, color_bundle, colors, colors_and_one, halves_model, onnxruntime_present, options};
 
 const FRAME_MS: f64 = 1000.0 / 30.0;
 
@@ -37,26 +37,13 @@ impl Sink for Witness {
     }
 }
 
-fn options(bundle: &Path) -> RunOptions {
-    RunOptions {
-        bundle: bundle.into(),
-        source: String::new(),
-        sinks: Vec::new(),
-        frames: None,
-        warmup_frames: 0,
-        opacity: 0.5,
-        threads: 1,
-        precision: "fp32".into(),
-        engine: None,
-        token: None,
-        refine: RefineOptions::default(),
-        realtime: false,
-    }
-}
-
 /// Runs `model` at thirty frames a second while `meanwhile` does things to it.
 fn running(model: Model, meanwhile: impl FnOnce(&Swap, &Monitor)) -> (Summary, Vec<(u64, usize)>) {
-    let source = source::open("synthetic:?width=160&height=120&fps=30&realtime=1").unwrap();
+    running_at(30, model, meanwhile)
+}
+
+fn running_at(fps: u32, model: Model, meanwhile: impl FnOnce(&Swap, &Monitor)) -> (Summary, Vec<(u64, usize)>) {
+    let source = source::open(&format!("synthetic:?width=160&height=120&fps={fps}&realtime=1")).unwrap();
     let monitor = Arc::new(Monitor::new(model.info(), source.faults()));
     let witness = Witness::default();
     let parts = Parts::new(source, model, vec![Box::new(witness.clone())], Arc::clone(&monitor));
@@ -134,6 +121,43 @@ fn a_model_that_cannot_serve_leaves_the_old_one() {
         assert!(events.len() == 2 && events.iter().all(|e| e.warning && e.text.starts_with("the model was not changed: ")), "{events:?}");
     });
     assert!(summary.model.version == 3 && seen.len() > 1);
+}
+
+/// A model with a fifth class of this name.
+fn with(class: &str) -> Model {
+    let mut manifest = colors("more-4.amis");
+    manifest.classes = ClassList::from_names(&["background", "red", "green", "blue", class]).unwrap();
+    Model::new(Path::new("more-4.amis"), manifest, "fp32", Box::new(Five)).unwrap()
+}
+
+/// [`Halves`] with a class more.
+struct Five;
+
+impl Backend for Five {
+    fn input_shape(&self) -> [usize; 4] {
+        [1, 3, 64, 96]
+    }
+
+    fn output_shape(&self) -> [usize; 4] {
+        [1, 5, 1, 2]
+    }
+
+    fn infer(&mut self, _: &[f32]) -> Result<&[f32]> {
+        Ok(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    }
+}
+
+#[test]
+fn of_two_changes_at_once_the_second_has_to_fit_the_first() {
+    let mut changes = Vec::new();
+    // Both are asked for long before a frame comes.
+    running_at(2, halves_model(Halves::default()), |swap, _| {
+        thread::scope(|scope| {
+            let asked = ["white", "black"].map(|class| scope.spawn(move || swap.change(|| Ok(with(class)))));
+            changes.extend(asked.map(|change| change.join().unwrap()));
+        });
+    });
+    assert_eq!(changes.iter().filter(|change| change.is_ok()).count(), 1, "{changes:?}");
 }
 
 #[test]

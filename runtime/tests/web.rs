@@ -13,12 +13,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use amis_runtime::Result;
-use amis_runtime::pipeline::{self, Parts, RunOptions};
-use amis_runtime::refine::RefineOptions;
+use amis_runtime::pipeline::{self, Parts};
 use amis_runtime::sink::{self, Run};
 use amis_runtime::source::{self, Frame, Next, Source};
 use amis_runtime::stats::{Monitor, Summary};
-use common::{Halves, halves_model};
+use common::{Halves, halves_model, options};
 use serde_json::Value;
 
 /// A run on a synthetic camera whose left half is class 1 and whose right half is class 2.
@@ -41,20 +40,7 @@ impl Running {
         let names = std::iter::once(format!("web:127.0.0.1:{port}")).chain(more.iter().cloned());
         let sinks = names.map(|name| sink::open(&name, &run).unwrap()).collect();
         let parts = Parts::new(source, model, sinks, monitor);
-        let options = RunOptions {
-            bundle: "halves.amis".into(),
-            source: "synthetic:".into(),
-            sinks: Vec::new(),
-            frames: None,
-            warmup_frames: 0,
-            opacity: 0.5,
-            threads: 1,
-            precision: "fp32".into(),
-            engine: None,
-            token: None,
-            refine: RefineOptions::default(),
-            realtime: false,
-        };
+        let options = options(Path::new("halves.amis"));
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let thread = thread::spawn(move || pipeline::run_parts(parts, &options, &asked, |_| {}));

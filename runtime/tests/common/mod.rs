@@ -12,6 +12,8 @@ use amis_artifacts::model_spec::Groups;
 use amis_runtime::Error;
 use amis_runtime::backend::Backend;
 use amis_runtime::model::Model;
+use amis_runtime::pipeline::RunOptions;
+use amis_runtime::refine::RefineOptions;
 
 /// Whether ONNX Runtime is there; says so when a test is left out.
 pub fn onnxruntime_present(test: &str) -> bool {
@@ -75,6 +77,24 @@ pub fn conformance(backend: &mut dyn Backend) {
         for wrong in [&input[1..], &[], &[0.0; 97]] {
             assert!(matches!(backend.infer(wrong), Err(Error::Infer { .. })));
         }
+    }
+}
+
+/// Options of a run of this bundle, one thread and nothing else asked for; source and sinks are named by those who open them by name.
+pub fn options(bundle: &Path) -> RunOptions {
+    RunOptions {
+        bundle: bundle.into(),
+        source: String::new(),
+        sinks: Vec::new(),
+        frames: None,
+        warmup_frames: 0,
+        opacity: 0.5,
+        threads: 1,
+        precision: "fp32".into(),
+        engine: None,
+        token: None,
+        refine: RefineOptions::default(),
+        realtime: false,
     }
 }
 
