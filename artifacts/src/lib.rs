@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows libtorch, ONNX Runtime or TensorRT.
 
+pub mod allocator;
 pub mod board;
 pub mod bundle;
 pub mod calibration;
