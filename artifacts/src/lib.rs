@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod model_spec;
 pub mod onnx;
 pub mod preprocess;
+pub mod release;
 pub mod resize;
 pub mod weights;
 
