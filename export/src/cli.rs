@@ -10,6 +10,7 @@ mod onnx;
 mod plan;
 mod progress;
 mod quantize;
+mod repo;
 mod sensitivity;
 mod smooth;
 mod validation;
@@ -55,6 +56,7 @@ enum Command {
     Plan(plan::Args),
     Bundle(bundle::Args),
     Inspect(inspect::Args),
+    Repo(repo::Args),
 }
 
 /// Parses the arguments, runs the command and gives the exit code.
@@ -75,6 +77,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Plan(args) => end(args.run(), cli.json),
         Command::Bundle(args) => end(args.run(), cli.json),
         Command::Inspect(args) => end(args.run(), cli.json),
+        Command::Repo(args) => end(args.run(), cli.json),
     }
 }
 

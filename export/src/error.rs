@@ -198,6 +198,126 @@ pub enum Error {
         /// Images compared.
         images: usize,
     },
+    /// A folder that holds no repository.
+    #[error("{} is no repository: there is no metadata/1.root.json", path.display())]
+    #[diagnostic(code(amis::input::no_repository), help("make one: `amis-export repo init --help`"))]
+    NoRepository {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that should be empty.
+    #[error("{} is not empty", path.display())]
+    #[diagnostic(code(amis::input::folder_in_use), help("name a new folder; a repository is made once and then kept"))]
+    FolderInUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A repository that does not verify.
+    #[error("the repository cannot be used: {}", path.display())]
+    #[diagnostic(
+        code(amis::input::repository),
+        help("the folder was changed by something else than this tool, or only half copied; take it back from a copy, and sign nothing before you know why")
+    )]
+    Repository {
+        /// The folder or its file.
+        path: PathBuf,
+        /// What does not hold.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Somebody else changes the repository.
+    #[error("another amis-export is changing {}", path.display())]
+    #[diagnostic(code(amis::export::locked), help("wait until it is done and try again"))]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A number of root keys that makes no sense.
+    #[error("no root can be made: {reason}")]
+    #[diagnostic(code(amis::usage::root_keys), help("two keys of which both have to sign are the default; `--root-keys 3 --threshold 2` survives a lost key"))]
+    RootKeys {
+        /// Found and expected.
+        reason: String,
+    },
+    /// No passphrase.
+    #[error("no passphrase for {what}: {reason}")]
+    #[diagnostic(
+        code(amis::usage::passphrase),
+        help("type it on a terminal, or give it by --passphrase-file FILE or in the environment variable AMIS_PASSPHRASE")
+    )]
+    Passphrase {
+        /// What it is for.
+        what: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A key file that does not open.
+    #[error("key {} cannot be used: {reason}", path.display())]
+    #[diagnostic(code(amis::input::key), help("check the passphrase; `openssl pkey -in FILE -noout` tells whether the file is whole"))]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Found and expected.
+        reason: String,
+    },
+    /// A key that is not at hand.
+    #[error("{role} cannot be signed: {wanted} not found in {folders}")]
+    #[diagnostic(code(amis::input::no_key), help("name the folder with the key by --keys, several times if there are several"))]
+    NoKey {
+        /// The role.
+        role: String,
+        /// Names of key files.
+        wanted: String,
+        /// Where they were looked for.
+        folders: String,
+    },
+    /// A key that a role does not have.
+    #[error("{role} has no key {key:?}, expected one of: {known}")]
+    #[diagnostic(code(amis::usage::key), help("name its file as `amis-export repo status` shows it, or leave out --key to replace all keys of the role"))]
+    NotAKey {
+        /// What was asked for.
+        key: String,
+        /// The role.
+        role: String,
+        /// Files of its keys.
+        known: String,
+    },
+    /// A rotation that was interrupted.
+    #[error("a rotation of keys in {} was interrupted", path.display())]
+    #[diagnostic(code(amis::export::interrupted), help("every command that changes the repository finishes it first: `amis-export repo publish`"))]
+    Interrupted {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A version that was given before.
+    #[error("{release} is not newer: version {highest} of this name was already published or staged")]
+    #[diagnostic(code(amis::input::version), help("devices only go up: pack the bundle again with a higher --version"))]
+    Version {
+        /// The bundle.
+        release: String,
+        /// Highest version so far.
+        highest: u64,
+    },
+    /// A release that is not in the repository.
+    #[error("there is no release {release:?} in the repository, expected one of: {known}")]
+    #[diagnostic(code(amis::usage::release), help("`amis-export repo status` lists the releases"))]
+    NoRelease {
+        /// What was asked for.
+        release: String,
+        /// The releases there are.
+        known: String,
+    },
+    /// A release that forgot too much.
+    #[error("{bundle} is not published:\n  {}", reasons.join("\n  "))]
+    #[diagnostic(
+        code(amis::export::gate),
+        help("train or quantize again; measure with `amis-export verify --images` and a data set with labels; or, if it shall be so, `--allow-drop {bundle}`")
+    )]
+    Gate {
+        /// `<name>-<version>`.
+        bundle: String,
+        /// Every graph that does not pass, with its numbers.
+        reasons: Vec<String>,
+    },
 }
 
 /// Result of this crate.

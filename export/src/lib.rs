@@ -23,6 +23,7 @@ pub mod graph;
 pub mod inspect;
 pub mod passes;
 pub mod plan;
+pub mod repo;
 pub mod sensitivity;
 pub mod verify;
 
