@@ -25,7 +25,7 @@ distributed := --features amis-trainer/distributed
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build build-distributed demo results check cross test test-distributed test-v4l2 bench bench-data bench-step bench-run bench-calibration bench-cuda soak clean
+.PHONY: help setup env build build-distributed demo results check cross package test test-package test-distributed test-v4l2 bench bench-data bench-step bench-run bench-calibration bench-cuda soak clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -64,6 +64,14 @@ test: setup ## all tests, the demo among them
 
 cross: setup ## amis-run for a Jetson (aarch64, glibc 2.31 and later)
 	@scripts/cross.sh "$(AMIS_HOME)"
+
+package: cross ## Debian packages and tarballs of amis-run, for a Jetson and for a PC
+	cargo build $(cargo_flags) --bin amis-run
+	@scripts/package.sh "$(AMIS_HOME)" "$(CARGO_TARGET_DIR)"
+
+# In roots of Debian, so it has to be root; installs what it needs, and downloads two such roots.
+test-package: package ## installs, upgrades, removes and purges the packages
+	scripts/test-package.sh "$(AMIS_HOME)" "$(CARGO_TARGET_DIR)/package"
 
 test-distributed: build-distributed ## lints and tests of training by several processes, which start mpirun
 	cargo clippy $(cargo_flags) $(distributed) --all-targets -- -D warnings

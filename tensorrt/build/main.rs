@@ -56,7 +56,9 @@ fn build_shims() -> Result<(), String> {
         println!("cargo:rerun-if-changed=headers/none-found");
         println!("cargo:warning=no TensorRT headers found, built without the shim: {missing}");
     }
-    println!("cargo:rustc-env=AMIS_TRT_SHIM_FOLDER={}", out.display());
+    // A program for other machines must not look there in a folder that anybody could make.
+    let folder = if search.found.is_empty() { String::new() } else { out.display().to_string() };
+    println!("cargo:rustc-env=AMIS_TRT_SHIM_FOLDER={folder}");
     println!("cargo:rustc-env=AMIS_TRT_HEADERS_MISSING={missing}");
     Ok(())
 }

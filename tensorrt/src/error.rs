@@ -17,7 +17,9 @@ pub enum Error {
     #[error("no shim for {flavor} ({}) found; looked at:{places}", flavor.shim_file())]
     #[diagnostic(
         code(amis::environment::shim_missing),
-        help("build amis-tensorrt where cargo finds TensorRT headers (AMIS_TENSORRT_INCLUDE names their folder), or name an existing shim in AMIS_TRT_SHIM")
+        help(
+            "where amis-run is installed as a package: apt-get install g++ libnvinfer-dev libnvonnxparsers-dev, then /usr/share/amis/build-shim; in a clone: build where cargo finds TensorRT headers (AMIS_TENSORRT_INCLUDE names their folder); AMIS_TRT_SHIM names an existing shim"
+        )
     )]
     ShimMissing {
         /// Which TensorRT it should serve.

@@ -13,7 +13,7 @@ const SHIM_VARIABLE: &str = "AMIS_TRT_SHIM";
 /// Where to find what is opened at run time. Something given is taken from there or not at all.
 #[derive(Debug, Clone, Default)]
 pub struct Locations {
-    /// The shim's file; `None`: beside the executable, then where cargo built it.
+    /// The shim's file; `None`: beside the executable, in its neighbour `lib/amis`, then where cargo built it.
     pub shim: Option<PathBuf>,
     /// Folder with TensorRT and its ONNX parser; `None`: where the system's loader looks.
     pub libraries: Option<PathBuf>,
@@ -58,10 +58,19 @@ impl Locations {
 fn default_shims(flavor: Flavor, places: &mut Places) -> Vec<PathBuf> {
     let mut candidates = Vec::new();
     match std::env::current_exe() {
-        Ok(executable) => candidates.push(executable.with_file_name(flavor.shim_file())),
+        Ok(executable) => {
+            candidates.push(executable.with_file_name(flavor.shim_file()));
+            // `bin/amis-run` of a package, which compiles the shim into `lib/amis/`.
+            if let Some(prefix) = executable.parent().and_then(Path::parent) {
+                candidates.push(prefix.join("lib/amis").join(flavor.shim_file()));
+            }
+        }
         Err(error) => places.note(format_args!("beside the executable: {error}")),
     }
-    candidates.push(Path::new(env!("AMIS_TRT_SHIM_FOLDER")).join(flavor.shim_file()));
+    let built = env!("AMIS_TRT_SHIM_FOLDER");
+    if !built.is_empty() {
+        candidates.push(Path::new(built).join(flavor.shim_file()));
+    }
     let missing_headers = env!("AMIS_TRT_HEADERS_MISSING");
     if !missing_headers.is_empty() {
         places.note(format_args!("when it was built, headers were looked for in vain: {missing_headers}"));

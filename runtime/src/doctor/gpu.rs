@@ -1,4 +1,5 @@
 use amis_tensorrt::{Flavor, Gpu, Library};
+use miette::Diagnostic;
 
 use super::Report;
 
@@ -12,8 +13,14 @@ pub(super) fn examine(report: &mut Report) {
     }
     report.gpu = Some(gpu.unwrap_or_else(|error| error.to_string()));
     for flavor in [Flavor::Enterprise, Flavor::Rtx] {
-        let found = Library::find(flavor).map_or_else(|error| error.to_string(), |library| library.version().to_string());
-        report.good("engines", found.clone());
+        let opened = Library::find(flavor);
+        let found = opened.as_ref().map_or_else(ToString::to_string, |library| library.version().to_string());
+        // TensorRT without what opens it is a fault where TensorRT was installed, and no TensorRT is none.
+        let installed = flavor == Flavor::Enterprise && report.software.tensorrt.is_some();
+        match opened.err().and_then(|error| Some(error.help()?.to_string())) {
+            Some(advice) if installed => report.advise("engines", found.clone(), advice),
+            _ => report.good("engines", found.clone()),
+        }
         report.tensorrt.push(found);
     }
 }

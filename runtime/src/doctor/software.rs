@@ -62,7 +62,7 @@ pub(super) fn examine(files: &Files, report: &mut Report, onnxruntime: Option<&c
         }
     }
     if software.tensorrt.is_some() && !HEADERS.iter().any(|folder| files.path(folder).join("NvInfer.h").exists()) {
-        let advice = "sudo apt-get install libnvinfer-dev libnvonnxparsers-dev, which the shim is compiled against";
+        let advice = "sudo apt-get install g++ libnvinfer-dev libnvonnxparsers-dev, which the shim is compiled with";
         report.advise("TensorRT", "its headers are not installed".into(), advice);
     }
     match (&report.onnxruntime, onnxruntime) {

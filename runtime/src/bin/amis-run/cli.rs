@@ -1,9 +1,9 @@
 use std::process::ExitCode;
 
 use amis_artifacts::cli::finish;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{allocator, bench, devices, doctor, layers, log, run, status, swap};
+use crate::{allocator, bench, devices, doctor, layers, log, manual, run, status, swap};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +43,9 @@ enum Command {
     Devices(devices::Args),
     /// Tells what this machine has and what is missing
     Doctor(doctor::Args),
+    /// Writes man pages and shell completions
+    #[command(hide = true)]
+    Manual(manual::Args),
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -59,13 +62,13 @@ pub(crate) fn main() -> ExitCode {
         Command::Layers(args) => finish(layers::run(&args), args.json),
         Command::Devices(args) => finish(devices::run(&args), args.json),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Manual(args) => finish(manual::run(&args, Cli::command()), false),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

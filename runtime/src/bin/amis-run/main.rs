@@ -8,6 +8,7 @@ mod devices;
 mod doctor;
 mod layers;
 mod log;
+mod manual;
 mod run;
 mod state;
 mod status;
