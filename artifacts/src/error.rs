@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use miette::Diagnostic;
 
+use crate::bundle::Fault;
+
 /// What can be wrong with a file of the road.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[non_exhaustive]
@@ -53,6 +55,37 @@ pub enum Error {
         /// Hash of what is there.
         found: String,
         /// Hash that the manifest states.
+        expected: String,
+    },
+    /// A bundle, or the folder of an unpacked one, that breaks a rule.
+    #[error("{} cannot be used as a bundle: {fault}", path.display())]
+    #[diagnostic(forward(fault))]
+    Bundle {
+        /// The bundle, the folder or the manifest.
+        path: PathBuf,
+        /// The rule broken.
+        fault: Fault,
+    },
+    /// A patch that is damaged, or none.
+    #[error("{} is no undamaged patch: {reason}", path.display())]
+    #[diagnostic(code(amis::input::patch), help("take it from its source again, or the whole bundle in its place"))]
+    Patch {
+        /// The patch.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A patch for another bundle.
+    #[error("{} does not start from the bundle in {}: the SHA-256 of that one's manifest is {found}, expected {expected}", path.display(), parent.display())]
+    #[diagnostic(code(amis::input::foreign_patch), help("take the whole bundle in its place"))]
+    ForeignPatch {
+        /// The patch.
+        path: PathBuf,
+        /// Folder of the bundle that it was tried on.
+        parent: PathBuf,
+        /// Hash of its manifest.
+        found: String,
+        /// Hash that the patch states.
         expected: String,
     },
     /// A calibration table that was measured on something else.

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use crate::{Error, Result};
 
@@ -60,16 +61,64 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 /// # Errors
 /// The folder cannot be made, is not writable, or the disk is full; the old file is untouched then.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let io = |source| Error::Io { action: "write", path: path.into(), source };
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(io)?;
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(folder).map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
-    allow_reading(file.as_file()).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|e| io(e.error))?;
-    // The rename itself must survive a power cut.
-    File::open(folder).and_then(|f| f.sync_all()).map_err(io)
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).map_err(|source| Error::Io { action: "write", path: path.into(), source })?;
+    file.commit()
+}
+
+/// The same for what comes in pieces: a file that gets its name when all of it is there. Dropped before, it leaves nothing.
+pub struct AtomicFile {
+    path: PathBuf,
+    file: NamedTempFile,
+}
+
+impl AtomicFile {
+    /// Starts the file; its folder is made if it is missing.
+    ///
+    /// # Errors
+    /// The folder cannot be made or is not writable.
+    pub fn create(path: &Path) -> Result<Self> {
+        let io = |source| Error::Io { action: "write", path: path.into(), source };
+        let folder = folder_of(path);
+        fs::create_dir_all(folder).map_err(io)?;
+        let file = tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(folder).map_err(io)?;
+        Ok(Self { path: path.into(), file })
+    }
+
+    /// Syncs the file, gives it its name and syncs the folder.
+    ///
+    /// # Errors
+    /// The disk is full or fails.
+    pub fn commit(self) -> Result<()> {
+        let io = |source| Error::Io { action: "write", path: self.path.clone(), source };
+        allow_reading(self.file.as_file()).map_err(io)?;
+        self.file.as_file().sync_all().map_err(io)?;
+        self.file.persist(&self.path).map_err(|e| io(e.error))?;
+        // The rename itself must survive a power cut.
+        File::open(folder_of(&self.path)).and_then(|f| f.sync_all()).map_err(io)
+    }
+
+    /// Bytes written so far.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn len_bytes(&self) -> Result<u64> {
+        self.file.as_file().metadata().map(|m| m.len()).map_err(|source| Error::Io { action: "write", path: self.path.clone(), source })
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Removes what writers that were killed have left in a folder; returns how many files that were.

@@ -16,6 +16,7 @@ pub mod image_spec;
 pub mod metrics;
 pub mod model_spec;
 pub mod onnx;
+pub mod patch;
 pub mod preprocess;
 pub mod release;
 pub mod resize;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, GraphEntry, Lineage};
+use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, FileEntry, GraphEntry, Lineage};
 use amis_artifacts::checkpoint::Checkpoint;
 use amis_artifacts::files;
 use amis_artifacts::onnx::{self, DataLocation, DataType, DimensionValue, GraphProto, ModelProto};
@@ -85,19 +85,33 @@ pub fn pack(
             let text = format!("{target}:{precision}:{}", graph.path.display());
             return Err(Error::GraphArgument { text, reason: format!("there is another graph for {target} {precision}") });
         }
-        entries.push(GraphEntry { target: graph.target.clone(), precision: graph.precision.clone(), file, bytes: 0, sha256, quality });
+        let entry = FileEntry { file, ..FileEntry::default() };
+        entries.push(GraphEntry { target: graph.target.clone(), precision: graph.precision.clone(), entry, quality });
     }
     let source = &checkpoint.manifest;
     let manifest = BundleManifest {
         format_version: FORMAT_VERSION,
         name: name.to_owned(),
         version,
+        parent: None,
+        minimum_runtime: env!("CARGO_PKG_VERSION").to_owned(),
         classes: source.classes.clone(),
         groups: source.groups.clone(),
         image_spec: source.image_spec.clone(),
         graphs: entries,
-        lineage: Lineage { step: source.step, checkpoint_sha256, parent_sha256: source.parent_sha256.clone() },
+        calibration: None,
+        self_test: None,
+        lineage: Lineage {
+            step: source.step,
+            checkpoint_sha256,
+            weights_sha256: source.weights_sha256.clone(),
+            parent_sha256: source.parent_sha256.clone(),
+            config_sha256: files::sha256(source.config.to_string().as_bytes()),
+            trainer_version: source.tool_version.clone(),
+        },
         miou_all: checkpoint.metrics()?.all_with_background.miou,
+        licence: None,
+        notes: None,
     };
     let path = dir.join(format!("{name}-{version}.amis"));
     let manifest = bundle::write(&path, manifest, &contents)?;

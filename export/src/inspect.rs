@@ -146,7 +146,7 @@ impl fmt::Display for Inspection {
                     writeln!(f, "mean IoU   {:.1} points over all classes, as trained", miou * 100.0)?;
                 }
                 for graph in &m.graphs {
-                    writeln!(f, "graph      {} {}: {}, {} bytes", graph.target, graph.precision, graph.file, graph.bytes)?;
+                    writeln!(f, "graph      {} {}: {}, {} bytes", graph.target, graph.precision, graph.entry.file, graph.entry.bytes)?;
                     if let Some(q) = &graph.quality {
                         let miou = q.miou.map(|v| format!(", mean IoU {:.2} points", 100.0 * v)).unwrap_or_default();
                         writeln!(f, "           {:.2} % of the pixels as float32{miou}, on {} images", 100.0 * q.argmax_agreement, q.images)?;

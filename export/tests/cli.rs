@@ -36,7 +36,7 @@ fn from_checkpoint_to_bundle() {
     let packed = json(dir, "bundle --checkpoint step-1 --graph cpu:fp32:model.cpu-fp32.onnx --name yard --version 3");
     assert_eq!(packed["path"], "./yard-3.amis");
     let manifest = bundle::unpack(&dir.join("yard-3.amis"), &dir.join("unpacked")).unwrap();
-    assert_eq!(manifest.graph("cpu", "fp32").unwrap().file, "model.cpu-fp32.onnx");
+    assert_eq!(manifest.graph("cpu", "fp32").unwrap().entry.file, "model.cpu-fp32.onnx");
     assert_eq!(std::fs::read(dir.join("unpacked/model.cpu-fp32.onnx")).unwrap(), std::fs::read(dir.join("model.cpu-fp32.onnx")).unwrap());
 
     assert_eq!(json(dir, "inspect yard-3.amis")["manifest"]["version"], 3);

@@ -55,21 +55,28 @@ pub struct Prediction {
 }
 
 impl Model {
-    /// Opens a bundle and loads its graph for the CPU at `precision` ("fp32", "int8"), with `threads` threads (0: one a physical core);
-    /// or the engine that was built from one of its graphs of that precision.
+    /// Opens a bundle, packed or in its folder, and loads its graph for the CPU at `precision` ("fp32", "int8"), with `threads` threads (0: one a physical
+    /// core); or the engine that was built from one of its graphs of that precision.
     ///
     /// # Errors
-    /// A damaged bundle, no such graph, a graph that does not fit the manifest, no ONNX Runtime; with an engine see [`TensorRt::open`].
+    /// A damaged bundle or one for a newer runtime, no such graph, a graph that does not fit the manifest, no ONNX Runtime; with an engine see [`TensorRt::open`].
     pub fn open(path: &Path, precision: &str, threads: usize, engine: Option<&Path>) -> Result<Self> {
-        let manifest = bundle::read_manifest(path)?;
+        let unpacked = path.is_dir();
+        let manifest = if unpacked { bundle::read_folder(path)? } else { bundle::read_manifest(path)? };
+        manifest.require_runtime(path, env!("CARGO_PKG_VERSION"))?;
         if let Some(engine) = engine {
             let backend = TensorRt::open(engine, &manifest, precision, Library::find)?;
             return Self::new(engine, manifest, precision, Box::new(backend));
         }
         let graph = manifest.graph(CPU, precision).ok_or_else(|| no_graph(path, &manifest, precision))?;
-        let dir = tempfile::tempdir().map_err(|source| amis_artifacts::Error::Io { action: "create", path: std::env::temp_dir(), source })?;
-        bundle::unpack(path, dir.path())?;
-        let backend = OnnxRuntime::open(&dir.path().join(&graph.file), &Options { threads })?;
+        let options = Options { threads };
+        let backend = if unpacked {
+            OnnxRuntime::open(&path.join(&graph.entry.file), &options)?
+        } else {
+            let dir = tempfile::tempdir().map_err(|source| amis_artifacts::Error::Io { action: "create", path: std::env::temp_dir(), source })?;
+            bundle::unpack(path, dir.path())?;
+            OnnxRuntime::open(&dir.path().join(&graph.entry.file), &options)?
+        };
         Self::new(path, manifest.clone(), precision, Box::new(backend))
     }
 

@@ -26,7 +26,7 @@ fn key(manifest: &BundleManifest) -> EngineKey {
         tensorrt: "TensorRT 10.3.0".into(),
         built_for: BuiltFor::Gpu(Gpu { name: "Fake Orin".into(), compute_capability: "8.7".into(), cores: 8 }),
         precision: "fp32".into(),
-        graph_sha256: manifest.graphs[0].sha256.clone(),
+        graph_sha256: manifest.graphs[0].entry.sha256.clone(),
         options: BTreeMap::from([("workspace_bytes".into(), "1048576".into())]),
     }
 }

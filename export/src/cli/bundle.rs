@@ -50,7 +50,7 @@ impl Args {
 
 impl fmt::Display for Packed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let graphs: Vec<String> = self.manifest.graphs.iter().map(|g| format!("{} {} ({} bytes)", g.target, g.precision, g.bytes)).collect();
+        let graphs: Vec<String> = self.manifest.graphs.iter().map(|g| format!("{} {} ({} bytes)", g.target, g.precision, g.entry.bytes)).collect();
         write!(f, "{}: {} classes, {}", self.path.display(), self.manifest.classes.len(), graphs.join(", "))
     }
 }

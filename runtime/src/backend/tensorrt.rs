@@ -66,12 +66,12 @@ fn key(library: &Library, header: &EngineHeader, manifest: &BundleManifest, prec
     let built_for = BuiltFor::Gpu(Gpu { name: gpu.name, compute_capability: gpu.compute_capability.to_string(), cores: gpu.cores });
     let graphs = || manifest.graphs.iter().filter(|graph| graph.precision == precision);
     // The bundle may have this precision for several device families.
-    let graph = graphs().find(|graph| graph.sha256 == header.key.graph_sha256).or_else(|| graphs().next());
+    let graph = graphs().find(|graph| graph.entry.sha256 == header.key.graph_sha256).or_else(|| graphs().next());
     Ok(EngineKey {
         tensorrt: library.version().to_string(),
         built_for,
         precision: precision.to_owned(),
-        graph_sha256: graph.map_or_else(|| format!("none at {precision}: the bundle has no such graph"), |graph| graph.sha256.clone()),
+        graph_sha256: graph.map_or_else(|| format!("none at {precision}: the bundle has no such graph"), |graph| graph.entry.sha256.clone()),
         options: header.key.options.clone(),
     })
 }

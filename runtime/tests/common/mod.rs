@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, GraphEntry, Lineage};
+use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, FileEntry, GraphEntry, Lineage};
 use amis_artifacts::classes::ClassList;
 use amis_artifacts::image_spec::{Fit, ImageSpec};
 use amis_artifacts::model_spec::Groups;
@@ -43,21 +43,32 @@ fn write_bundle(path: &Path, version: u64, classes: &[&str], weight: &[[f32; 3]]
     let entry = |target: &str, precision: &str, file: &str| GraphEntry {
         target: target.into(),
         precision: precision.into(),
-        file: file.into(),
-        bytes: 0,
-        sha256: String::new(),
+        entry: FileEntry { file: file.into(), ..FileEntry::default() },
         quality: None,
     };
     let manifest = BundleManifest {
         format_version: FORMAT_VERSION,
         name: "colors".into(),
         version,
+        parent: None,
+        minimum_runtime: "0.1.0".into(),
         classes: ClassList::from_names(classes).unwrap(),
         groups: Groups(if classes.len() == 4 { vec![1, 2, 1] } else { vec![1, 2, 1, 1] }),
         image_spec: ImageSpec { mean: [0.5; 3], std: [0.5; 3], ..ImageSpec::imagenet(64, 96, Fit::Stretch) },
         graphs: vec![entry("cpu", "fp32", "model.fp32.onnx")],
-        lineage: Lineage { step: version as usize - 2, checkpoint_sha256: "00".into(), parent_sha256: None },
+        calibration: None,
+        self_test: None,
+        lineage: Lineage {
+            step: version as usize - 2,
+            checkpoint_sha256: "00".into(),
+            weights_sha256: "00".into(),
+            parent_sha256: None,
+            config_sha256: "00".into(),
+            trainer_version: "0.1.0".into(),
+        },
         miou_all: None,
+        licence: None,
+        notes: None,
     };
     bundle::write(path, manifest, &BTreeMap::from([("model.fp32.onnx".to_owned(), model)])).unwrap()
 }
