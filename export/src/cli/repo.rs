@@ -262,6 +262,10 @@ impl fmt::Display for Done {
                 for added in staged {
                     let parent = added.parent.as_ref().map_or_else(|| "the first of its name".to_owned(), |p| format!("compared with {p}"));
                     writeln!(f, "{}: staged for {}, {} bytes, {parent}", added.release, added.channels.join(" and "), added.bytes)?;
+                    if let Some(bytes) = added.patch_bytes {
+                        let part = 100.0 * bytes as f64 / added.bytes as f64;
+                        writeln!(f, "  patch for devices that have its parent: {bytes} bytes, {part:.0} %")?;
+                    }
                     for comparison in &added.comparisons {
                         writeln!(f, "  {comparison}")?;
                     }

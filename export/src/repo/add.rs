@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use amis_artifacts::bundle::{self, BundleManifest};
 use amis_artifacts::files;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use tough::TargetName;
 use tough::schema::{Target, Targets};
 
+use super::delta;
 use super::gate::{Comparison, Gate};
 use super::sign::{damaged, hashes};
 use super::store::{Repository, highest, releases, set_highest};
@@ -46,6 +47,8 @@ pub struct Added {
     pub channels: Vec<String>,
     /// The release that it was compared with, if there is one.
     pub parent: Option<String>,
+    /// Size of the patch that makes it from the parent, if one is worth it.
+    pub patch_bytes: Option<u64>,
     /// Each graph beside the parent's.
     pub comparisons: Vec<Comparison>,
 }
@@ -64,7 +67,7 @@ pub fn add(repository: &mut Repository, path: &Path, channel: Channel, devices: 
         return Err(Error::Version { release, highest });
     }
     let parent = parent(repository, &wanted, &manifest)?;
-    let comparisons = gate.check(&manifest, parent.as_ref())?;
+    let comparisons = gate.check(&manifest, parent.as_ref().map(|(manifest, _)| manifest))?;
     // Reads it to the end: a bundle with a damaged file is refused here and not by a thousand devices.
     let scratch =
         tempfile::tempdir_in(&repository.dir).map_err(|source| amis_artifacts::Error::Io { action: "write", path: repository.dir.clone(), source })?;
@@ -74,8 +77,8 @@ pub fn add(repository: &mut Repository, path: &Path, channel: Channel, devices: 
     let entry = Release {
         name: name.clone(),
         version,
-        manifest_sha256: manifest_sha256(&manifest, path)?,
-        unpacked_bytes: manifest.graphs.iter().map(|g| g.bytes).sum(),
+        manifest_sha256: bundle::manifest_sha256(scratch.path())?,
+        unpacked_bytes: manifest.unpacked_bytes(),
         channels: channel.names(),
         devices,
     };
@@ -83,33 +86,37 @@ pub fn add(repository: &mut Repository, path: &Path, channel: Channel, devices: 
     let target = keep(repository, path, &file, HashMap::from([(RELEASE_KEY.to_owned(), custom)]))?;
     let bytes = target.length;
     wanted.targets.insert(file, target);
+    let patch = parent.as_ref().map(|(parent, file)| delta::make(repository, (parent, file), (&manifest, scratch.path()), bytes)).transpose()?.flatten();
+    let patch_bytes = patch.as_ref().map(|(_, target)| target.length);
+    wanted.targets.extend(patch);
     set_highest(&mut wanted, &name, version);
     repository.stage(wanted)?;
-    let parent = parent.map(|p| format!("{}-{}", p.name, p.version));
-    Ok(Added { release, bytes, channels: entry.channels, parent, comparisons })
+    let parent = parent.map(|(p, _)| format!("{}-{}", p.name, p.version));
+    Ok(Added { release, bytes, channels: entry.channels, parent, patch_bytes, comparisons })
 }
 
-/// The manifest of the release that a bundle comes from: the one of its parent checkpoint; if that is not here, the newest of its name.
-fn parent(repository: &Repository, wanted: &Targets, new: &BundleManifest) -> Result<Option<BundleManifest>> {
+/// The release that a bundle comes from, with its file: the one that it names as its parent, or that of its parent checkpoint; if neither is here, the newest
+/// of its name.
+fn parent(repository: &Repository, wanted: &Targets, new: &BundleManifest) -> Result<Option<(BundleManifest, PathBuf)>> {
     let mut newest = None;
-    for ((name, version), _) in releases(wanted).into_iter().rev().filter(|((name, _), _)| *name == new.name) {
+    for ((name, version), release) in releases(wanted).into_iter().rev().filter(|((name, _), _)| *name == new.name) {
         let file = TargetName::new(bundle_file(&name, version)).map_err(|e| damaged(&repository.dir, e))?;
-        let manifest = bundle::read_manifest(&repository.target_path(&file, &wanted.targets[&file]))?;
-        if new.lineage.parent_sha256.as_ref() == Some(&manifest.lineage.checkpoint_sha256) {
-            return Ok(Some(manifest));
+        let path = repository.target_path(&file, &wanted.targets[&file]);
+        let manifest = bundle::read_manifest(&path)?;
+        let is_parent = match &new.parent {
+            Some(parent) => parent.manifest_sha256 == release.manifest_sha256,
+            None => new.lineage.parent_sha256.as_ref() == Some(&manifest.lineage.checkpoint_sha256),
+        };
+        if is_parent {
+            return Ok(Some((manifest, path)));
         }
-        newest.get_or_insert(manifest);
+        newest.get_or_insert((manifest, path));
     }
     Ok(newest)
 }
 
-/// SHA-256 of `manifest.json` as it is in the bundle.
-fn manifest_sha256(manifest: &BundleManifest, path: &Path) -> Result<String> {
-    Ok(files::sha256(&serde_json::to_vec_pretty(manifest).map_err(|e| damaged(path, e))?))
-}
-
 /// Copies a file into `targets/` under its hash, synced, and gives its entry.
-fn keep(repository: &Repository, path: &Path, name: &TargetName, custom: HashMap<String, serde_json::Value>) -> Result<Target> {
+pub(super) fn keep(repository: &Repository, path: &Path, name: &TargetName, custom: HashMap<String, serde_json::Value>) -> Result<Target> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
         move |source| amis_artifacts::Error::Io { action, path, source }

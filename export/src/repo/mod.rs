@@ -5,6 +5,7 @@
 //! `staged.json` is the list of files as the next publication will sign it: it needs no key, so whoever checks a release need not be who signs it.
 
 mod add;
+mod delta;
 mod gate;
 mod init;
 mod keys;

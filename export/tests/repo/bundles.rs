@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, GraphEntry, Lineage, Quality};
+use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, FileEntry, GraphEntry, Lineage, Quality};
 use amis_artifacts::classes::ClassList;
 use amis_artifacts::image_spec::{Fit, ImageSpec};
 use amis_artifacts::model_spec::Groups;
@@ -15,9 +15,7 @@ pub fn manifest(version: u64, iou: &[Option<f64>]) -> BundleManifest {
     let graph = GraphEntry {
         target: "cpu".into(),
         precision: "fp32".into(),
-        file: "model.cpu-fp32.onnx".into(),
-        bytes: 0,
-        sha256: String::new(),
+        entry: FileEntry { file: "model.cpu-fp32.onnx".into(), ..FileEntry::default() },
         quality: Some(quality).filter(|_| !iou.is_empty()),
     };
     let steps = version as usize;
@@ -25,12 +23,25 @@ pub fn manifest(version: u64, iou: &[Option<f64>]) -> BundleManifest {
         format_version: FORMAT_VERSION,
         name: "yard".into(),
         version,
+        parent: None,
+        minimum_runtime: "0.1.0".into(),
         classes: ClassList::from_names(&NAMES[..=steps]).unwrap(),
         groups: Groups(vec![1; steps + 1]),
         image_spec: ImageSpec::imagenet(64, 64, Fit::Stretch),
         graphs: vec![graph],
-        lineage: Lineage { step: steps - 1, checkpoint_sha256: format!("{version}"), parent_sha256: Some(format!("{}", version - 1)) },
+        calibration: None,
+        self_test: None,
+        lineage: Lineage {
+            step: steps - 1,
+            checkpoint_sha256: format!("{version}"),
+            weights_sha256: format!("weights {version}"),
+            parent_sha256: Some(format!("{}", version - 1)),
+            config_sha256: "config".into(),
+            trainer_version: "0.1.0".into(),
+        },
         miou_all: None,
+        licence: None,
+        notes: None,
     }
 }
 
