@@ -1,5 +1,7 @@
 //! ONNX models: the messages of the format and their reader and writer.
 
+mod batch;
+mod builder;
 mod linear;
 mod proto;
 mod sharding;
@@ -8,6 +10,8 @@ use std::path::Path;
 
 use prost::Message;
 
+pub use batch::{Batch, MAX_BATCH, MAX_BATCH_KEY};
+pub use builder::{BUILDER_KEY, Builder};
 pub use linear::{Linear, LinearOp, linears};
 pub use proto::*;
 pub use sharding::*;

@@ -17,7 +17,6 @@
 
 pub mod bundle;
 pub mod compare;
-pub mod engine;
 mod error;
 pub mod graph;
 pub mod inspect;

@@ -12,11 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use amis_artifacts::model_spec::{Groups, ModelSpec};
-use amis_artifacts::onnx::{self, ModelProto, StringStringEntryProto};
+use amis_artifacts::onnx::{self, BUILDER_KEY, Builder, ModelProto, StringStringEntryProto};
 use amis_artifacts::weights::Weights;
 use amis_export::graph::{self, Batch, Output};
 use amis_export::inspect::inspect;
-use amis_export::passes::{BUILDER_KEY, Builder};
 use common::{build_rtx, manifest, random_weights};
 use rustix::process::{Pid, Signal, kill_process};
 

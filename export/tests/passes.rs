@@ -8,13 +8,13 @@ use std::io::Write;
 use std::path::Path;
 
 use amis_artifacts::model_spec::{Groups, ModelSpec};
-use amis_artifacts::onnx::{self, DataType, ModelProto, NodeProto, linears};
+use amis_artifacts::onnx::{self, BUILDER_KEY, Builder, DataType, ModelProto, NodeProto, linears};
 use amis_artifacts::weights::Weights;
 use amis_export::Error;
 use amis_export::graph::{self, Batch, Output};
 use amis_export::passes::lint::{self, Expected};
 use amis_export::passes::target::Target;
-use amis_export::passes::{BUILDER_KEY, Builder, Job, Precision, emulate, prepare};
+use amis_export::passes::{Job, Precision, emulate, prepare};
 use amis_runtime::backend::Backend;
 use amis_runtime::backend::onnxruntime::{OnnxRuntime, Options};
 use common::{amax, build_rtx, golden_checkpoint, golden_manifest, golden_tensors, manifest, random_weights};

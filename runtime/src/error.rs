@@ -18,6 +18,10 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     TensorRt(#[from] amis_tensorrt::Error),
+    /// An update that was not taken, or a device's folder that cannot be used.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Update(#[from] crate::update::Error),
     /// The name of a source or sink that cannot be understood.
     #[error("{kind} {uri:?}: {problem}")]
     #[diagnostic(code(amis::usage::uri), help("for example {example}"))]

@@ -5,6 +5,7 @@
 pub mod backend;
 pub mod class_map;
 pub mod doctor;
+pub mod engine;
 mod error;
 mod exchange;
 pub mod faults;
@@ -20,6 +21,7 @@ pub mod sink;
 pub mod source;
 pub mod stats;
 pub mod swap;
+pub mod update;
 mod uri;
 
 pub use error::{Error, Result};

@@ -19,7 +19,7 @@ use crate::stats::ModelInfo;
 use crate::{Error, Result};
 
 /// Target of the graphs that the CPU backend runs.
-const CPU: &str = "cpu";
+pub(crate) const CPU: &str = "cpu";
 
 /// A model that turns frames into class maps.
 pub struct Model {

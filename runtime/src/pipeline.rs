@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amis_artifacts::classes::ClassList;
+use amis_artifacts::classes::{BACKGROUND, ClassList, IGNORE};
 
 use crate::exchange::Slot;
 use crate::model::{Model, Prediction};
@@ -19,6 +19,7 @@ use crate::sink::{self, Sink, View};
 use crate::source::{self, Clocked, Frame, Next, Source};
 use crate::stats::{FrameRate, Monitor, Stage, Summary, Worker};
 use crate::swap::Swap;
+use crate::update::Choice;
 use crate::{Error, Result};
 
 /// What to run.
@@ -81,7 +82,11 @@ impl RunOptions {
     /// # Errors
     /// As [`Model::open`] and [`Model::refine`].
     pub fn open_model(&self, bundle: &Path) -> Result<Model> {
-        let mut model = Model::open(bundle, &self.precision, self.threads, self.engine.as_deref())?;
+        // An installed release says itself how it runs here.
+        let choice = Choice::read(bundle)?;
+        let precision = choice.as_ref().map_or(&self.precision, |choice| &choice.precision);
+        let engine = choice.as_ref().and_then(|choice| choice.engine(bundle)).or_else(|| self.engine.clone());
+        let mut model = Model::open(bundle, precision, self.threads, engine.as_deref())?;
         model.refine(&self.refine)?;
         Ok(model)
     }
@@ -253,6 +258,7 @@ impl Road<'_> {
             let Prediction { timing: took, entropy } = model.predict(&job.frame, &mut job.map)?;
             job.entropy = entropy;
             drop(busy);
+            self.monitor.inferred(took.infer, is_blank(&job.map));
             for (stage, took) in [(Stage::Preprocess, took.preprocess), (Stage::Infer, took.infer), (Stage::ClassMap, took.class_map)] {
                 self.count(job.number, stage, took);
             }
@@ -305,6 +311,11 @@ impl Road<'_> {
             self.monitor.dropped(frames);
         }
     }
+}
+
+/// Whether there is nothing but background, judged by a sample of the pixels: a prime step meets every column.
+fn is_blank(map: &[u8]) -> bool {
+    map.iter().step_by(61).all(|&class| class == BACKGROUND || class == IGNORE)
 }
 
 /// The last station: overlay and sinks.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use amis_export::engine::{self, EngineReport};
 use amis_export::{Error, Result};
+use amis_runtime::engine::{self, EngineReport};
 use amis_tensorrt::{BuildOptions, ComputeCapability, Flavor, Progress, child};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -72,7 +72,7 @@ impl Args {
         let mut bar = Bar::new();
         let report = engine::build(Command::new(program).arg(BUILDER), &request, &mut |progress| bar.show(progress));
         bar.bar.finish_and_clear();
-        report.map(Built)
+        Ok(Built(report?))
     }
 }
 

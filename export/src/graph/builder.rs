@@ -3,11 +3,9 @@
 use std::collections::HashSet;
 
 use amis_artifacts::onnx::{
-    AttributeProto, AttributeType, DataType, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
+    AttributeProto, AttributeType, Batch, DataType, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     ValueInfoProto,
 };
-
-use super::batch::Batch;
 
 /// Operator set of our graphs: the first with `LayerNormalization`, and one that JetPack 5's TensorRT 8.5 reads.
 pub(crate) const OPSET: i64 = 17;

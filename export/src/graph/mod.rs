@@ -1,6 +1,5 @@
 //! The Segmenter as an ONNX graph of our own writing: static shapes (but for the batch, if asked), constants folded, nodes named after the network's parts.
 
-mod batch;
 pub(crate) mod builder;
 mod decoder;
 mod encoder;
@@ -17,7 +16,7 @@ use amis_artifacts::weights::Weights;
 
 use crate::Result;
 use crate::passes::lint;
-pub use batch::{Batch, MAX_BATCH, MAX_BATCH_KEY};
+pub use amis_artifacts::onnx::{Batch, MAX_BATCH, MAX_BATCH_KEY};
 use builder::{GraphBuilder, Value, text};
 use params::Params;
 

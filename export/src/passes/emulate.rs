@@ -5,11 +5,10 @@
 
 use std::collections::HashSet;
 
-use amis_artifacts::onnx::{DataType, ModelProto, NodeProto};
+use amis_artifacts::onnx::{BUILDER_KEY, Builder, DataType, ModelProto, NodeProto};
 
 use super::edit::{self, float_constant, node};
 use super::fp16::{self, MOVING};
-use super::prepare::{BUILDER_KEY, Builder};
 use crate::Result;
 use crate::graph::builder::int;
 

@@ -27,4 +27,4 @@ pub mod smooth;
 pub mod target;
 
 pub use emulate::emulate;
-pub use prepare::{BUILDER_KEY, Builder, Job, Precision, Prepared, TARGET_KEY, prepare};
+pub use prepare::{Job, Precision, Prepared, TARGET_KEY, prepare};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use amis_artifacts::onnx::{ModelProto, NodeProto, linears};
+use amis_artifacts::onnx::{BUILDER_KEY, Builder, ModelProto, NodeProto, linears};
 use serde::{Deserialize, Serialize};
 
 use super::lint::{self, Expected};
@@ -13,8 +13,6 @@ use crate::{Error, Result};
 
 /// Metadata key: the target that the graph is written for.
 pub const TARGET_KEY: &str = "amis.target";
-/// Metadata key: a [`Builder`] as JSON, in graphs for weakly typed builders.
-pub const BUILDER_KEY: &str = "amis.builder";
 
 /// Precision of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -46,15 +44,6 @@ impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// What a weakly typed builder has to be told, because the graph's types do not say it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Builder {
-    /// Builder flags in lower case: `fp16`, `int8`, `obey_precision_constraints`.
-    pub flags: Vec<String>,
-    /// Nodes whose layers and outputs are pinned to float32.
-    pub float_nodes: Vec<String>,
 }
 
 /// What to make of a graph.

@@ -12,9 +12,9 @@ use amis_artifacts::metrics::{ConfusionMatrix, StepMetrics};
 use amis_artifacts::model_spec::{Groups, ModelSpec};
 use amis_artifacts::onnx::{self, AttributeProto, DataType, ModelProto, NodeProto, TensorProto, ValueInfoProto, linears};
 use amis_artifacts::weights::{self, HostTensor, Weights};
-use amis_export::engine::{self, EngineReport, Request};
 use amis_runtime::backend::Backend;
 use amis_runtime::backend::onnxruntime::{OnnxRuntime, Options};
+use amis_runtime::engine::{self, EngineReport, Request};
 use amis_tensorrt::{BuildOptions, Flavor};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -117,7 +117,7 @@ pub(crate) fn random_weights(manifest: &CheckpointManifest, seed: u64) -> Weight
 }
 
 /// An engine of TensorRT-RTX for compute capability 8.6, built in the program's own builder process.
-pub(crate) fn build_rtx(onnx: &Path, out: &Path) -> amis_export::Result<EngineReport> {
+pub(crate) fn build_rtx(onnx: &Path, out: &Path) -> amis_runtime::Result<EngineReport> {
     let options = BuildOptions { compute_capabilities: vec!["8.6".parse().unwrap()], ..BuildOptions::default() };
     let request = Request { onnx, flavor: Flavor::Rtx, options, timing_cache: None, out };
     engine::build(Command::new(env!("CARGO_BIN_EXE_amis-export")).arg("build-engine"), &request, &mut |_| {})

@@ -62,6 +62,19 @@ pub struct Summary {
     pub model: ModelInfo,
 }
 
+/// How the model that serves has done since it does.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Serving {
+    /// Version of its bundle.
+    pub version: u64,
+    /// Frames that it has seen.
+    pub frames: u64,
+    /// Those in which it found nothing but background.
+    pub blank_frames: u64,
+    /// Of 20 inferences one took longer.
+    pub infer_p95_ms: f64,
+}
+
 /// The last minute of a run: 50 to 60 seconds, less at the start.
 #[derive(Debug, Clone, Serialize)]
 pub struct Minute {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::progress::{Busy, Progress, Worker};
 use super::times::{Times, covered};
-use super::{Minute, ModelInfo, Percentiles, STAGES, Summary, memory};
+use super::{Minute, ModelInfo, Percentiles, STAGES, Serving, Summary, memory};
 use crate::faults::Faults;
 
 /// Events that are kept; older ones go.
@@ -59,6 +59,9 @@ struct State {
     started: Option<Instant>,
     last: Option<Instant>,
     model: ModelInfo,
+    /// Of this model alone.
+    inferences: Times,
+    blank_frames: u64,
     events: VecDeque<Event>,
     event_count: u64,
 }
@@ -77,6 +80,8 @@ impl Monitor {
             started: None,
             last: None,
             model,
+            inferences: times(),
+            blank_frames: 0,
             events: VecDeque::with_capacity(MAX_EVENTS),
             event_count: 0,
         };
@@ -135,7 +140,22 @@ impl Monitor {
 
     /// Another model runs from now on.
     pub(crate) fn serves(&self, model: ModelInfo) {
-        self.lock().model = model;
+        let mut state = self.lock();
+        (state.model, state.inferences, state.blank_frames) = (model, Times::new(Instant::now()), 0);
+    }
+
+    /// Counts a frame for the model that serves: how long the network took, and whether it found nothing but background.
+    pub(crate) fn inferred(&self, took: Duration, blank: bool) {
+        let mut state = self.lock();
+        state.inferences.add(Instant::now(), took);
+        state.blank_frames += u64::from(blank);
+    }
+
+    /// How the model that serves has done since it does.
+    pub fn serving(&self) -> Serving {
+        let state = self.lock();
+        let times = state.inferences.since_start();
+        Serving { version: state.model.version, frames: times.count, blank_frames: state.blank_frames, infer_p95_ms: times.p95_ms }
     }
 
     /// Name and version of the model.

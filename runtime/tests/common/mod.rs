@@ -1,5 +1,7 @@
 #![allow(dead_code, missing_docs, clippy::unwrap_used, unreachable_pub)]
+pub mod disk;
 pub mod onnx;
+pub mod release;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -40,13 +42,18 @@ const COLORS: [[f32; 3]; 4] = [[0.0, 0.0, 0.0], [2.0, -1.0, -1.0], [-1.0, 2.0, -
 fn write_bundle(path: &Path, version: u64, classes: &[&str], weight: &[[f32; 3]]) -> BundleManifest {
     let bias: Vec<f32> = (0..weight.len()).map(|class| if class == 0 { 0.5 } else { 0.0 }).collect();
     let model = onnx::patch_model(64, 96, 8, weight, &bias);
+    let manifest = manifest(version, classes);
+    bundle::write(path, manifest, &BTreeMap::from([("model.fp32.onnx".to_owned(), model)])).unwrap()
+}
+
+fn manifest(version: u64, classes: &[&str]) -> BundleManifest {
     let entry = |target: &str, precision: &str, file: &str| GraphEntry {
         target: target.into(),
         precision: precision.into(),
         entry: FileEntry { file: file.into(), ..FileEntry::default() },
         quality: None,
     };
-    let manifest = BundleManifest {
+    BundleManifest {
         format_version: FORMAT_VERSION,
         name: "colors".into(),
         version,
@@ -69,8 +76,7 @@ fn write_bundle(path: &Path, version: u64, classes: &[&str], weight: &[[f32; 3]]
         miou_all: None,
         licence: None,
         notes: None,
-    };
-    bundle::write(path, manifest, &BTreeMap::from([("model.fp32.onnx".to_owned(), model)])).unwrap()
+    }
 }
 
 /// What every backend has to do, on the network of `patch_model(4, 8, 2, [[1, 0, 0], [0, 2, -1]], [0.5, 0])`.

@@ -23,6 +23,77 @@ pub fn patch_model(height: i64, width: i64, patch: i64, weight: &[[f32; 3]], bia
     bytes(node, initializer, ValueInfoProto::tensor("image", DataType::Float, &[1, 3, height, width]), output)
 }
 
+/// [`patch_model`] that takes tens of milliseconds: a chain of products of matrices is added to its masks, times zero.
+pub fn slow_model(height: i64, width: i64, patch: i64, weight: &[[f32; 3]], bias: &[f32]) -> Vec<u8> {
+    let side = 384;
+    extended(patch_model(height, width, patch, weight, bias), |graph| {
+        graph.initializer.push(tensor("square", vec![side, side], vec![1.0 / side as f32; (side * side) as usize]));
+        graph.initializer.push(tensor("zero", vec![1], vec![0.0]));
+        graph.node.push(node("ReduceMean", &["image"], "mean"));
+        graph.node.push(node("Mul", &["square", "mean"], "chain-0"));
+        for at in 0..60 {
+            graph.node.push(node("MatMul", &[&format!("chain-{at}"), "square"], &format!("chain-{}", at + 1)));
+        }
+        graph.node.push(node("ReduceMean", &["chain-60"], "end"));
+        graph.node.push(node("Mul", &["end", "zero"], "nothing"));
+        "nothing"
+    })
+}
+
+/// [`patch_model`] with half a million random weights that change nothing.
+pub fn heavy_model(height: i64, width: i64, patch: i64, weight: &[[f32; 3]], bias: &[f32]) -> Vec<u8> {
+    extended(patch_model(height, width, patch, weight, bias), |graph| {
+        let mut state = 1u32;
+        let noise = (0..500_000).map(|_| {
+            // Of xorshift, with an exponent that keeps them finite.
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            f32::from_bits(state & 0x3fff_ffff)
+        });
+        graph.initializer.push(tensor("noise", vec![500_000], noise.collect()));
+        graph.initializer.push(tensor("zero", vec![1], vec![0.0]));
+        graph.node.push(node("ReduceMean", &["noise"], "mean"));
+        graph.node.push(node("Mul", &["mean", "zero"], "nothing"));
+        "nothing"
+    })
+}
+
+/// [`patch_model`] that runs on pictures of nothing but full and missing colours, and on grey ones, and fails on all between them.
+pub fn picky_model(height: i64, width: i64, patch: i64, weight: &[[f32; 3]], bias: &[f32]) -> Vec<u8> {
+    extended(patch_model(height, width, patch, weight, bias), |graph| {
+        for (name, value) in [("low", 0.02), ("high", 0.9), ("zero", 0.0)] {
+            graph.initializer.push(tensor(name, vec![1], vec![value]));
+        }
+        graph.node.push(node("Mul", &["image", "image"], "squares"));
+        graph.node.push(node("ReduceMean", &["squares"], "mean"));
+        graph.node.push(node("Greater", &["mean", "low"], "above"));
+        graph.node.push(node("Less", &["mean", "high"], "below"));
+        graph.node.push(node("And", &["above", "below"], "between"));
+        let to = AttributeProto { name: Some("to".into()), i: Some(7), r#type: Some(AttributeType::Int.into()), ..AttributeProto::default() };
+        graph.node.push(NodeProto { attribute: vec![to], ..node("Cast", &["between"], "index") });
+        // There is no element 1.
+        graph.node.push(node("Gather", &["zero", "index"], "nothing"));
+        "nothing"
+    })
+}
+
+/// The graph of a model with more in it, whose last value is added to the masks.
+fn extended(model: Vec<u8>, more: impl FnOnce(&mut GraphProto) -> &'static str) -> Vec<u8> {
+    let mut model = onnx::parse(&model, std::path::Path::new("test")).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    graph.node[0].output = vec!["patches".into()];
+    let last = more(graph);
+    graph.node.push(node("Add", &["patches", last], "masks"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    onnx::write(file.path(), &model).unwrap();
+    std::fs::read(file.path()).unwrap()
+}
+
+fn node(op: &str, input: &[&str], output: &str) -> NodeProto {
+    NodeProto { input: input.iter().map(|&name| name.to_owned()).collect(), output: vec![output.into()], op_type: Some(op.into()), ..NodeProto::default() }
+}
+
 /// Bytes of a graph that hands its input through, with this shape (-1: any) and element type.
 pub fn identity_model(shape: &[i64], element: DataType) -> Vec<u8> {
     let node = NodeProto { input: vec!["image".into()], output: vec!["masks".into()], op_type: Some("Identity".into()), ..NodeProto::default() };

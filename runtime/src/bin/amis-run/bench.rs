@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
         realtime: false,
     };
     let (mut board, mut due) = (Ranges::default(), Instant::now());
-    let summary = run::watched(&options, Duration::from_secs(run::HANG_AFTER_S), None, || {
+    let summary = run::watched(&options, Duration::from_secs(run::HANG_AFTER_S), None, None, || {
         if Instant::now() >= due {
             board.add(sensors::read(Path::new("/sys")));
             due = Instant::now() + BOARD_PERIOD;

@@ -3,12 +3,13 @@ use std::process::ExitCode;
 use amis_artifacts::cli::finish;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{allocator, bench, devices, doctor, layers, log, manual, run, status, swap};
+use crate::{allocator, bench, devices, doctor, layers, log, manual, run, status, swap, update};
 
 const EXAMPLES: &str = "\
 Examples:
   amis-run run --bundle street-3.amis --source dir:pictures --sink dir:overlays
   amis-run bench --bundle street-3.amis --source synthetic: --frames 200 --json
+  amis-run update
   amis-run devices
   amis-run doctor
 
@@ -33,7 +34,19 @@ enum Command {
     Run(run::Args),
     /// Lets another bundle take over in a run that goes on
     Swap(swap::Args),
-    /// Tells where a run is, or how it ended
+    /// Looks for an update, fetches, tests and installs it
+    Update(update::UpdateArgs),
+    /// Tests and installs a bundle that lies here
+    Install(update::InstallArgs),
+    /// Goes back to the release before
+    Rollback(update::RollbackArgs),
+    /// Tries one graph of an unpacked bundle
+    #[command(hide = true)]
+    Try(update::TryArgs),
+    /// Builds the engine that another process of this program asks for
+    #[command(hide = true)]
+    BuildEngine,
+    /// Tells where a device or a run is, and what went wrong
     Status(status::Args),
     /// Measures every station of a run
     Bench(bench::Args),
@@ -57,6 +70,11 @@ pub(crate) fn main() -> ExitCode {
     match cli.command {
         Command::Run(args) => finish(run::run(&args), args.json),
         Command::Swap(args) => finish(swap::run(&args), args.json),
+        Command::Update(args) => finish(update::update(&args), args.json),
+        Command::Install(args) => finish(update::install(&args), args.json),
+        Command::Rollback(args) => finish(update::roll_back(&args), args.json),
+        Command::Try(args) => finish(update::try_graph(&args), true),
+        Command::BuildEngine => finish(update::build_engine(), false),
         Command::Status(args) => finish(status::run(&args), args.json),
         Command::Bench(args) => finish(bench::run(&args), args.json),
         Command::Layers(args) => finish(layers::run(&args), args.json),

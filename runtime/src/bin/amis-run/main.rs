@@ -6,6 +6,7 @@ mod cli;
 mod control;
 mod devices;
 mod doctor;
+mod guard;
 mod layers;
 mod log;
 mod manual;
@@ -13,6 +14,7 @@ mod run;
 mod state;
 mod status;
 mod swap;
+mod update;
 mod watch;
 
 use std::process::ExitCode;

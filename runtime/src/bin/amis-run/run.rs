@@ -7,10 +7,12 @@ use std::time::Duration;
 use amis_runtime::pipeline::{self, Parts, Progress, RunOptions};
 use amis_runtime::refine::RefineOptions;
 use amis_runtime::stats::{STAGES, Summary};
+use amis_runtime::update::{Device, Event};
 use amis_runtime::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::control;
+use crate::guard;
 use crate::state::State;
 use crate::watch::Watch;
 
@@ -21,6 +23,7 @@ Examples:
   amis-run run --bundle street-3.amis --source 'v4l2:/dev/video0?width=1280&height=720' --sink video:run.avi
   amis-run run --bundle street-3.amis --source video:street.avi --realtime --sink video:run.avi
   amis-run run --bundle street-3.amis --source synthetic: --sink video:run.avi --sink dir:out
+  amis-run run --root /var/lib/amis --source v4l2:/dev/video0 --sink web:127.0.0.1:8080
   amis-run run --bundle street-3.amis --source 'synthetic:?realtime=1' --sink web:0.0.0.0:8080 --token @token";
 
 /// Default of `--hang-after`: longer than any inference, shorter than patience.
@@ -31,8 +34,11 @@ pub(crate) const HANG_AFTER_S: u64 = 30;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Bundle that `amis-export bundle` wrote
-    #[arg(long, value_name = "FILE")]
-    bundle: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "root")]
+    bundle: Option<PathBuf>,
+    /// Folder of a device that takes updates, usually /var/lib/amis: runs its current release, and judges a new one on trial
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["bundle", "precision", "engine"])]
+    root: Option<PathBuf>,
     /// Where frames come from: v4l2:/dev/video0, image:PATH, dir:PATH, video:PATH, synthetic:
     #[arg(long, value_name = "NAME")]
     source: String,
@@ -57,7 +63,7 @@ pub(crate) struct Args {
     /// What viewers of the sink web: have to bring; @FILE reads it from a file
     #[arg(long, value_name = "TEXT")]
     token: Option<String>,
-    /// Folder for the control socket, and for how the run ended
+    /// Folder for the control socket, and for how the run ended; with --root that is DIR/run
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Seconds after which a call to camera driver, model or sink that does not come back ends the process
@@ -107,8 +113,13 @@ fn confidence(text: &str) -> std::result::Result<(Option<String>, f32), String> 
 }
 
 pub(crate) fn run(args: &Args) -> Result<Summary> {
+    let device = args.root.as_deref().map(Device::open).transpose()?;
+    let bundle = match (&device, &args.bundle) {
+        (Some(device), _) => guard::bundle(device)?,
+        (None, bundle) => bundle.clone().unwrap_or_default(),
+    };
     let options = RunOptions {
-        bundle: args.bundle.clone(),
+        bundle,
         source: args.source.clone(),
         sinks: args.sinks.clone(),
         frames: args.frames,
@@ -121,8 +132,9 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
         refine: RefineOptions { smooth: args.smooth, confidence: args.confidence.clone() },
         realtime: args.realtime,
     };
-    let state = args.state.as_deref().map(State::begin).transpose()?;
-    let summary = watched(&options, Duration::from_secs(args.hang_after), state.as_ref(), || {}).inspect_err(|error| {
+    let folder = args.state.clone().or_else(|| device.as_ref().map(Device::run_folder));
+    let state = folder.as_deref().map(State::begin).transpose()?;
+    let summary = watched(&options, Duration::from_secs(args.hang_after), state.as_ref(), device, || {}).inspect_err(|error| {
         if let Some(state) = &state {
             state.end(&error.to_string());
         }
@@ -133,14 +145,26 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
     Ok(summary)
 }
 
-/// Runs with a progress bar on a terminal; Ctrl-C or SIGTERM ends the run in order, the second time at once. With `state`, it can be asked meanwhile.
-pub(crate) fn watched(options: &RunOptions, hang_after: Duration, state: Option<&State>, mut on_frame: impl FnMut() + Send) -> Result<Summary> {
+/// Runs with a progress bar on a terminal; Ctrl-C or SIGTERM ends the run in order, the second time at once. With `state`, it can be asked meanwhile; with
+/// `device`, its release is judged while it is on trial.
+pub(crate) fn watched(
+    options: &RunOptions,
+    hang_after: Duration,
+    state: Option<&State>,
+    device: Option<Device>,
+    mut on_frame: impl FnMut() + Send,
+) -> Result<Summary> {
     let parts = Parts::open(options)?;
     let watch = Watch::new(options, &parts);
     watch.listen();
     watch.supervise(hang_after, state.cloned());
     if let Some(state) = state {
         control::serve(&state.socket(), &watch)?;
+    }
+    if let Some(device) = device {
+        // Counted when everything is open: a camera that is away is not the release's fault.
+        device.happen(Event::Started)?;
+        guard::guard(device, watch.clone());
     }
     let bar = progress_bar();
     let summary = pipeline::run_parts(parts, options, &watch.stop, |progress: Progress| {

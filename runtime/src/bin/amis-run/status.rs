@@ -1,33 +1,80 @@
 use std::path::PathBuf;
 
 use amis_artifacts::cli::print_line;
+use amis_runtime::update::{Bad, Check, Config, Device, Phase, clock};
 use amis_runtime::{Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::control::{Question, ask};
 use crate::state::{self, Record};
+use crate::update::ROOT;
 
 const EXAMPLES: &str = "\
 Examples:
-  amis-run status --state /run/amis
-  amis-run status --state /run/amis --json";
+  amis-run status
+  amis-run status --root device --json
+  amis-run status --state /run/amis";
 
 /// Arguments of `amis-run status`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Folder that `amis-run run --state` was given
+    /// Folder of a device that takes updates
+    #[arg(long, value_name = "DIR", default_value = ROOT, conflicts_with = "state")]
+    root: PathBuf,
+    /// Folder that `amis-run run --state` was given, for a run without updates
     #[arg(long, value_name = "DIR")]
-    state: PathBuf,
+    state: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
+/// A device or a run.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Status {
+    Device(Box<DeviceStatus>),
+    Run(RunStatus),
+}
+
+/// A device that takes updates: what the fleet's owner wants to know of it.
+#[derive(Serialize)]
+pub(crate) struct DeviceStatus {
+    /// Which one: `device` of update.toml, or the machine's id.
+    device: String,
+    /// Now, by its clock.
+    time: jiff::Timestamp,
+    /// Whether that clock can be right.
+    clock_trusted: bool,
+    /// Version of this program.
+    runtime: &'static str,
+    /// Name of the model.
+    name: Option<String>,
+    current: Option<u64>,
+    previous: Option<u64>,
+    phase: Phase,
+    channel: Option<String>,
+    /// Versions that are not tried again, and why.
+    bad: Vec<BadVersion>,
+    /// What is in the way of updates, if something is.
+    last_error: Option<String>,
+    last_check: Option<Check>,
+    /// The run on this device, live or ended.
+    run: Option<RunStatus>,
+}
+
+#[derive(Serialize)]
+struct BadVersion {
+    version: u64,
+    #[serde(flatten)]
+    bad: Bad,
+}
+
 /// A run, live or ended.
 #[derive(Serialize)]
-pub(crate) struct Status {
+pub(crate) struct RunStatus {
     running: bool,
     #[serde(flatten)]
     record: Record,
@@ -36,17 +83,74 @@ pub(crate) struct Status {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Status> {
-    let missing = || Error::Control { path: args.state.clone(), reason: "no run has left anything there".into() };
-    let statistics = ask(&args.state, &Question::Status).ok();
-    let record = state::read(&args.state).ok_or_else(missing)?;
-    let status = Status { running: statistics.is_some(), record, statistics };
+    let status = match &args.state {
+        Some(folder) => {
+            let missing = || Error::Control { path: folder.clone(), reason: "no run has left anything there".into() };
+            Status::Run(of_run(folder).ok_or_else(missing)?)
+        }
+        None => Status::Device(Box::new(of_device(&Device::open(&args.root)?)?)),
+    };
     if !args.json {
-        print(&status);
+        match &status {
+            Status::Device(device) => print_device(device),
+            Status::Run(run) => print_run(run),
+        }
     }
     Ok(status)
 }
 
-fn print(status: &Status) {
+fn of_run(folder: &std::path::Path) -> Option<RunStatus> {
+    let statistics = ask(folder, &Question::Status).ok();
+    state::read(folder).map(|record| RunStatus { running: statistics.is_some(), record, statistics })
+}
+
+/// Where a device stands.
+pub(crate) fn of_device(device: &Device) -> Result<DeviceStatus> {
+    let state = device.state()?;
+    let config = Config::read(device.root());
+    let machine = || std::fs::read_to_string("/etc/machine-id").map(|id| id.trim().to_owned()).unwrap_or_default();
+    let check_error = state.last_check.as_ref().filter(|check| check.failed).map(|check| check.result.clone());
+    Ok(DeviceStatus {
+        device: config.as_ref().ok().and_then(|c| c.device.clone()).unwrap_or_else(machine),
+        time: jiff::Timestamp::now(),
+        clock_trusted: clock::judge(clock::now_unix_s(), state.trusted_unix_s).clock_trusted,
+        runtime: env!("CARGO_PKG_VERSION"),
+        name: state.name,
+        current: state.current,
+        previous: state.previous,
+        phase: state.phase,
+        channel: config.as_ref().ok().map(|c| c.channel.clone()),
+        bad: state.bad.into_iter().map(|(version, bad)| BadVersion { version, bad }).collect(),
+        last_error: check_error.or_else(|| config.err().map(|e| e.to_string())),
+        last_check: state.last_check,
+        run: of_run(&device.run_folder()),
+    })
+}
+
+fn print_device(device: &DeviceStatus) {
+    match (&device.name, device.current) {
+        (Some(name), Some(version)) => print_line(format_args!("{name} version {version} is installed, the device is {}", device.phase)),
+        _ => print_line("nothing is installed"),
+    }
+    if let Some(version) = device.previous {
+        print_line(format_args!("version {version} is kept to go back to"));
+    }
+    for BadVersion { version, bad } in &device.bad {
+        print_line(format_args!("version {version} is not tried again: {}", bad.reason));
+    }
+    if let Some(error) = &device.last_error {
+        print_line(format_args!("updates: {error}"));
+    }
+    if !device.clock_trusted {
+        print_line("the clock is behind what is known for sure; updates work, dates in reports are wrong");
+    }
+    match &device.run {
+        Some(run) => print_run(run),
+        None => print_line("nothing runs"),
+    }
+}
+
+fn print_run(status: &RunStatus) {
     match (&status.statistics, &status.record.end) {
         (Some(s), _) => {
             print_line(format_args!(

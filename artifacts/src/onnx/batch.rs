@@ -3,14 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use amis_artifacts::onnx::{DimensionValue, ModelProto};
+use super::{DimensionValue, ModelProto};
 
 /// Metadata key: largest batch of a graph whose batch is dynamic.
 pub const MAX_BATCH_KEY: &str = "amis.max_batch";
 /// Largest batch.
 pub const MAX_BATCH: u16 = 1024;
 /// Name of a dynamic batch in the shapes of inputs and outputs.
-pub(crate) const NAME: &str = "batch";
+const NAME: &str = "batch";
 
 /// How many images a graph takes at once. In text: `4`, or `1..8` for a dynamic batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Batch {
     }
 
     /// Size in a Reshape: 0 takes that of the input.
-    pub(crate) fn reshape(self) -> usize {
+    pub fn reshape(self) -> usize {
         match self {
             Self::Fixed(n) => usize::from(n),
             Self::Dynamic(_) => 0,
@@ -40,7 +40,7 @@ impl Batch {
     }
 
     /// Size in the shape of an input or output.
-    pub(crate) fn dimension(self) -> DimensionValue {
+    pub fn dimension(self) -> DimensionValue {
         match self {
             Self::Fixed(n) => DimensionValue::DimValue(i64::from(n)),
             Self::Dynamic(_) => DimensionValue::DimParam(NAME.into()),

@@ -7,13 +7,11 @@ use std::time::Instant;
 
 use amis_artifacts::engine::{self, BuiltFor, EngineHeader, EngineKey};
 use amis_artifacts::files;
-use amis_artifacts::onnx::{self, ModelProto};
+use amis_artifacts::onnx::{self, BUILDER_KEY, Batch, Builder, ModelProto};
 use amis_tensorrt::{BuildOptions, Flavor, Gpu, Lowering, Progress, child};
 use serde::Serialize;
 
 use crate::Result;
-use crate::graph::Batch;
-use crate::passes::{BUILDER_KEY, Builder};
 
 /// Largest timing cache in bytes; that of a network has a few million.
 const MAX_TIMING_CACHE_BYTES: u64 = 1 << 30;
@@ -49,8 +47,8 @@ pub struct Request<'a> {
     pub out: &'a Path,
 }
 
-/// Parses a graph with TensorRT's ONNX parser and builds an engine, both in the process that `builder` starts (`amis-export
-/// build-engine`), and writes it, atomically.
+/// Parses a graph with TensorRT's ONNX parser and builds an engine, both in the process that `builder` starts (`build-engine` of
+/// `amis-export` and `amis-run`), and writes it, atomically.
 ///
 /// # Errors
 /// The file is no ONNX model, TensorRT or the GPU that it builds for is missing, TensorRT refuses the graph or an option, the build
