@@ -246,7 +246,12 @@ fn is_sound(root: &Path, allowed: &[Option<u64>]) -> Option<u64> {
         assert!(Choice::read(&release).unwrap().is_some());
         assert_eq!(fs::read_link(root.join("current")).unwrap(), Path::new("releases").join(version.to_string()));
     }
-    drop(device.turn().unwrap());
+    // A trial that the killed update had just begun to start holds its lock for a moment.
+    let start = Instant::now();
+    while let Err(error) = device.turn() {
+        assert!(matches!(error, amis_runtime::update::Error::Busy { .. }) && start.elapsed() < Duration::from_secs(5), "{error}");
+        thread::sleep(Duration::from_millis(10));
+    }
     assert!(!root.join("staging").exists());
     state.current
 }
