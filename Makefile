@@ -25,7 +25,7 @@ distributed := --features amis-trainer/distributed
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build build-distributed demo results check cross package test test-package test-distributed test-v4l2 bench bench-data bench-step bench-run bench-calibration bench-cuda soak clean
+.PHONY: help setup env build build-distributed demo results check cross package test test-package test-distributed test-v4l2 test-updates bench bench-data bench-step bench-run bench-calibration bench-cuda soak clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -82,6 +82,12 @@ test-distributed: build-distributed ## lints and tests of training by several pr
 test-v4l2: setup ## cameras, on the kernel's virtual camera driver
 	cargo test $(cargo_flags) --test v4l2 --no-run
 	scripts/test-v4l2.sh "$(AMIS_HOME)" "$(CARGO_TARGET_DIR)/release"
+
+# make test-updates KILLS=1000. As root, for a link of 1 Mbit/s that loses packets; installs nginx, nftables and strace.
+test-updates: setup ## updates of devices: power cut and killed anywhere, attacked, and over a bad link
+	@scripts/setup-updates.sh
+	cargo build $(cargo_flags)
+	AMIS_KILLS=$(or $(KILLS),100) AMIS_BAD_LINK=1 cargo test $(cargo_flags) --test update --test updates
 
 bench: bench-data bench-step bench-calibration ## benchmarks, beside their peers in Python
 
