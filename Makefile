@@ -25,7 +25,7 @@ distributed := --features amis-trainer/distributed
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build build-distributed demo results check cross package test test-package test-distributed test-v4l2 test-updates bench bench-data bench-step bench-run bench-calibration bench-cuda soak clean
+.PHONY: help setup env build build-distributed demo results check cross package test test-package test-distributed test-v4l2 test-updates test-arm hil hil-cuda bench bench-data bench-step bench-run bench-calibration bench-cuda soak clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -88,6 +88,18 @@ test-updates: setup ## updates of devices: power cut and killed anywhere, attack
 	@scripts/setup-updates.sh
 	cargo build $(cargo_flags)
 	AMIS_KILLS=$(or $(KILLS),100) AMIS_BAD_LINK=1 cargo test $(cargo_flags) --test update --test updates
+
+# In an emulator and a virtual machine; installs both if you are root, and downloads a kernel.
+test-arm: cross ## tests of amis-run for a Jetson, with ONNX Runtime and on the kernel's virtual camera
+	@scripts/cross.sh "$(AMIS_HOME)" test --no-run --lib $(addprefix --test ,sources sinks backend pipeline doctor v4l2)
+	scripts/test-arm.sh "$(AMIS_HOME)" "$(CARGO_TARGET_DIR)"
+
+# make hil DEVICE=user@host BUNDLE=... ; scripts/hil.sh says what else it takes.
+hil: ## docs/untested.md on the Jetson DEVICE, over ssh; a page about it in OUT (hil-out)
+	scripts/hil.sh "$(DEVICE)" "$(or $(OUT),hil-out)"
+
+hil-cuda: build ## docs/untested.md on the GPU of this machine; a page about it in OUT (hil-out)
+	scripts/hil-cuda.sh "$(or $(OUT),hil-out)"
 
 bench: bench-data bench-step bench-calibration ## benchmarks, beside their peers in Python
 

@@ -4,7 +4,7 @@
 #   scripts/arm-namespace.sh COMMAND...
 #
 # As root, all users and groups are those of the machine; otherwise the command sees itself as root. Libraries are looked for in QEMU_LD_PREFIX, the
-# processor is QEMU_CPU. /proc/cpuinfo and /sys/devices/system/cpu show one Arm core: ONNX Runtime reads them, and crashes on those of a PC.
+# processor is QEMU_CPU. /proc/cpuinfo and /sys/devices/system/cpu show one core of an Arm (Neoverse N1): ONNX Runtime reads them, and crashes on those of a PC.
 set -euo pipefail
 
 readonly QEMU=/usr/bin/qemu-aarch64-static
@@ -23,8 +23,8 @@ mkfifo "$work/mapped"
 mkdir "$work/binfmt"
 # ELF for aarch64; F: qemu is opened now, so that it need not be in another root.
 printf '%s' ':aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:'$QEMU':F' >"$work/handler"
-printf '%s\t: %s\n' processor 0 Features 'fp asimd evtstrm aes pmull sha1 sha2 crc32' 'CPU implementer' 0x41 'CPU architecture' 8 'CPU variant' 0x1 \
-    'CPU part' 0xd07 'CPU revision' 0 >"$work/cpuinfo"
+printf '%s\t: %s\n' processor 0 Features 'fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp' 'CPU implementer' 0x41 'CPU architecture' 8 'CPU variant' 0x3 \
+    'CPU part' 0xd0c 'CPU revision' 1 >"$work/cpuinfo"
 cat >"$work/enter" <<'ENTER'
 #!/bin/sh
 set -e

@@ -1,6 +1,8 @@
 //! Cameras on a real driver: the kernel's `vivid`, as the only camera of a virtual machine. `make test-v4l2` starts them there.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -230,4 +232,29 @@ fn faults_of_the_driver_are_counted_and_the_stream_goes_on() {
     set("Percentage of Dropped Buffers", 0);
     println!("20 frames of {}", last - first);
     assert!(last - first > 24, "{first} {last}");
+}
+
+#[test]
+#[ignore = "needs the driver vivid: make test-v4l2"]
+fn what_the_camera_sees_becomes_class_maps() {
+    if !common::onnxruntime_present("what_the_camera_sees_becomes_class_maps") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [bundle, masks] = ["colors.amis", "masks"].map(|name| dir.path().join(name));
+    common::color_bundle(&bundle);
+    let source = format!("v4l2:{NODE}?width=640&height=480&{STILL}");
+    let arguments = ["run", "--threads", "1", "--frames", "3", "--source", &source, "--sink", &format!("dir:{}?what=mask", masks.display()), "--json"];
+    let output = Command::new(std::env::var("AMIS_RUN").unwrap()).args(arguments).arg("--bundle").arg(bundle).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["frames"], 3);
+    println!("{}", summary["stages"]["infer"]);
+    let mask = std::fs::read_dir(&masks).unwrap().next().unwrap().unwrap().path();
+    let reader = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(mask).unwrap())).read_info();
+    let (mut reader, mut ids) = (reader.unwrap(), vec![0; 640 * 480]);
+    reader.next_frame(&mut ids).unwrap();
+    // White, yellow, cyan, green, magenta, red, blue, black: three of them are classes.
+    let bars: Vec<u8> = (0..8).map(|bar| ids[240 * 640 + 80 * bar + 40]).collect();
+    assert_eq!((bars[0], bars[3], bars[5], bars[6], bars[7]), (0, 2, 1, 3, 0), "{bars:?}");
 }
