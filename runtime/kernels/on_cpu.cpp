@@ -7,6 +7,8 @@
 
 #include "class_map.cu"
 
+#include "uncertainty.cu"
+
 #include "overlay.cu"
 
 #define FOR_EACH(columns, rows, call)                                 \
@@ -22,6 +24,10 @@ extern "C" void all_preprocess(Frame frame, const u8* bytes, Input input, const 
 extern "C" void all_class_map(const float* masks, int classes, int h, int w, const int* low_y, const float* weight_y, const int* low_x,
                               const float* weight_x, int width, int height, u8* map, int* broken) {
     FOR_EACH(width + 1, height + 1, class_map(masks, classes, h, w, low_y, weight_y, low_x, weight_x, width, height, map, broken));
+}
+
+extern "C" void all_uncertainty(const float* masks, int classes, int positions, float* entropy) {
+    FOR_EACH(positions + 1, 1, uncertainty(masks, classes, positions, entropy));
 }
 
 extern "C" void all_overlay(Frame frame, const u8* bytes, const u8* map, const Ink* inks, int stride, u8* picture) {

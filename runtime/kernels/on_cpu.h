@@ -1,4 +1,5 @@
 // What CUDA adds to C++, for running the kernels on a CPU in the tests: one thread after another, blocks of one thread.
+#include <cmath>
 #include <cstddef>
 
 #define __global__

@@ -9,7 +9,7 @@ pub mod engine;
 mod error;
 mod exchange;
 pub mod faults;
-pub mod kernels;
+mod kernels;
 pub mod model;
 pub mod overlay;
 pub mod pipeline;

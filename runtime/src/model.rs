@@ -34,7 +34,7 @@ pub struct Model {
     mapper: Option<((u32, u32), ClassMapper)>,
 }
 
-/// How long each part of [`Model::predict`] took.
+/// How long each part of [`Model::predict`] took. Where the GPU does all of it, its work is in `infer`, and the others are the ways there and back.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     /// Frame to network input.
@@ -65,7 +65,7 @@ impl Model {
         let manifest = if unpacked { bundle::read_folder(path)? } else { bundle::read_manifest(path)? };
         manifest.require_runtime(path, env!("CARGO_PKG_VERSION"))?;
         if let Some(engine) = engine {
-            let backend = TensorRt::open(engine, &manifest, precision, Library::find)?;
+            let backend = TensorRt::open(engine, &manifest, precision, Library::find)?.with_kernels(&manifest.image_spec);
             return Self::new(engine, manifest, precision, Box::new(backend));
         }
         let graph = manifest.graph(CPU, precision).ok_or_else(|| no_graph(path, &manifest, precision))?;
@@ -137,6 +137,12 @@ impl Model {
     /// # Errors
     /// A frame that cannot be used, or a failed inference.
     pub fn predict(&mut self, frame: &Frame, map: &mut Vec<u8>) -> Result<Prediction> {
+        // What is refined is so on the CPU, from masks and input.
+        if self.refine.is_none()
+            && let Some(done) = self.backend.predict(frame, map)
+        {
+            return done;
+        }
         let start = Instant::now();
         self.preprocessor.run(&frame.rgb, frame.width_px, frame.height_px, &mut self.input)?;
         let prepared = Instant::now();
@@ -163,7 +169,7 @@ impl Model {
 }
 
 /// Mean over all positions of `[C, h, w]` of the entropy of their probabilities, as a part of the largest that there can be.
-fn entropy(logits: &[f32], classes: usize) -> f32 {
+pub(crate) fn entropy(logits: &[f32], classes: usize) -> f32 {
     let plane = logits.len() / classes.max(1);
     if plane == 0 || classes < 2 {
         return 0.0;

@@ -62,12 +62,32 @@ impl Place {
     }
 
     fn program(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amis-run"));
         // The fake does not ask for libraries; the folder is searched for their names all the same.
         std::fs::write(self.file("libnvinfer.so.10"), "").unwrap();
         std::fs::write(self.file("libnvonnxparser.so.10"), "").unwrap();
         command.args(arguments).current_dir(self.dir.path()).env("AMIS_TRT_SHIM", fake::shim()).env("AMIS_TENSORRT_LIB", self.dir.path());
-        command.output().unwrap()
+        // The fake is NVRTC too. A link, so that the loader sees that it has the file already.
+        let _ = std::os::unix::fs::symlink(fake::shim(), self.file("libnvrtc.so.12"));
+        command.env("AMIS_NVRTC_LIB", self.dir.path());
+        command
+    }
+
+    /// Class maps of the pictures in the folder `in`, by file, and what was said; `settings` are of the environment.
+    fn masks(&self, arguments: &[&str], settings: &[(&str, &str)]) -> (BTreeMap<String, image::RgbImage>, String) {
+        let out = tempfile::tempdir().unwrap();
+        let sink = format!("dir:{}?what=mask", out.path().display());
+        let run = ["run", "--bundle", "colors-3.amis", "--source", "dir:in", "--sink", &sink];
+        let output = self.command(&[&run[..], arguments].concat()).env("RUST_LOG", "debug").envs(settings.iter().copied()).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{arguments:?} {settings:?}: {text}");
+        let masks = std::fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap());
+        let masks = masks.map(|entry| (entry.file_name().into_string().unwrap(), image::open(entry.path()).unwrap().to_rgb8()));
+        (masks.collect(), text)
     }
 }
 
@@ -156,6 +176,62 @@ fn the_program_runs_an_engine() {
     assert_eq!(report["inspector"]["Layers"][1], "classes");
 }
 
+/// A picture of smooth colours, a little noisy.
+fn picture(path: &Path, width_px: u32, height_px: u32) {
+    let level = |at: u32, of: u32, x: u32, y: u32| (at * 230 / of + (x * 7919 + y * 104_729) % 23) as u8;
+    let pixel = |x, y| image::Rgb([level(x, width_px, x, y), level(y, height_px, x, y), level(width_px - x, width_px, y, x)]);
+    image::RgbImage::from_fn(width_px, height_px, pixel).save(path).unwrap();
+}
+
+#[test]
+fn frames_of_any_size_go_all_the_way_on_the_gpu_and_their_class_maps_are_the_cpus() {
+    let place = Place::new();
+    std::fs::create_dir(place.file("in")).unwrap();
+    // Twice the same size: the second one goes the way that is there.
+    for (number, (width_px, height_px)) in [(96, 64), (192, 128), (192, 128), (123, 77), (30, 200)].into_iter().enumerate() {
+        picture(&place.file(&format!("in/{number}.png")), width_px, height_px);
+    }
+    let (cpu, _) = place.masks(&[], &[]);
+    assert_eq!(cpu.len(), 5);
+    let colors: std::collections::HashSet<_> = cpu["0.png"].pixels().collect();
+    assert!(colors.len() > 2, "{colors:?}");
+
+    let (way, graph, warning) = ("go through kernels on the GPU", "on the GPU, as a CUDA graph", "frames are prepared and class maps made on the CPU");
+    let engine = ["--engine", "colors.engine"];
+    for (plan, arguments, settings, said, unsaid) in [
+        (COLORS.to_owned(), &engine[..], &[][..], &[way, graph][..], &[warning][..]),
+        (format!("{COLORS}fail capture"), &engine, &[], &[way, "on the GPU, without a CUDA graph"], &[graph, warning]),
+        // Smoothing wants input and masks on the CPU.
+        (COLORS.to_owned(), &["--engine", "colors.engine", "--smooth", "0.0001"], &[], &[], &[way, warning]),
+        // Every NVRTC is too new for this driver.
+        (COLORS.to_owned(), &engine, &[("FAKE_CUDA_DRIVER", "10020")], &[warning, "cannot load NVRTC", "is of CUDA 12, the driver of CUDA 10"], &[way]),
+    ] {
+        write_engine(&place.file("colors.engine"), key(&place.manifest), &plan);
+        let (gpu, text) = place.masks(arguments, settings);
+        let case = format!("{plan} {arguments:?} {settings:?}: {text}");
+        assert!(said.iter().all(|words| text.contains(words)) && !unsaid.iter().any(|words| text.contains(words)), "{case}");
+        // Four ways for five pictures.
+        assert_eq!(text.matches(way).count(), if said.contains(&way) { 4 } else { 0 }, "{case}");
+        for (name, expected) in &cpu {
+            let other = gpu[name].pixels().zip(expected.pixels()).filter(|(a, b)| a != b).count();
+            // Input levels may differ by one where the frame is resized.
+            assert!(other * 200 <= expected.pixels().len(), "{name}: {other} pixels have another class; {case}");
+        }
+    }
+}
+
+#[test]
+fn masks_that_are_no_numbers_end_a_run_on_the_gpu_too() {
+    let place = Place::new();
+    write_engine(&place.file("colors.engine"), key(&place.manifest), &COLORS.replace("class 0 2 -1 -1", "class 3e38 3e38 3e38 3e38"));
+    for driver in ["12060", "10020"] {
+        let arguments = ["run", "--bundle", "colors-3.amis", "--engine", "colors.engine", "--source", "synthetic:?frames=3", "--sink", "null:"];
+        let output = place.command(&arguments).env("FAKE_CUDA_DRIVER", driver).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && text.contains("it holds values that are not finite numbers"), "{driver}: {text}");
+    }
+}
+
 #[test]
 fn failures_on_the_gpu_end_a_run_in_order() {
     let place = Place::new();
@@ -168,8 +244,11 @@ fn failures_on_the_gpu_end_a_run_in_order() {
     ] {
         write_engine(&place.file("colors.engine"), key(&place.manifest), &plan);
         let arguments = ["run", "--bundle", "colors-3.amis", "--engine", "colors.engine", "--source", "synthetic:?frames=9", "--sink", "null:"];
-        let output = place.program(&arguments);
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(code) && text.contains(words), "{plan}: {text}");
+        // With kernels around the engine, and without.
+        for driver in ["12060", "10020"] {
+            let output = place.command(&arguments).env("FAKE_CUDA_DRIVER", driver).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.code() == Some(code) && text.contains(words), "{plan}: {text}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! An engine at work on the GPU.
 
+mod surrounded;
+
 use std::ffi::CString;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use cudarc::driver::{CudaContext, CudaGraph, CudaSlice, CudaStream, DevicePtr, D
 use crate::ffi::{self, Failure, Loaded, Tensor};
 use crate::gpu::driver_is_present;
 use crate::{Error, Library, Version};
+pub use surrounded::{Around, Surrounded};
 
 /// Most values of an input or output: 2^28 float32 are 1 GiB.
 const MAX_VALUES: usize = 1 << 28;
@@ -83,7 +86,7 @@ impl Library {
         // TensorRT does in its first run what must not be part of the graph.
         execution.enqueue()?;
         execution.wait()?;
-        execution.graph = execution.capture();
+        execution.graph = execution.capture(Execution::enqueue);
         Ok(execution)
     }
 }
@@ -173,17 +176,17 @@ impl Execution {
         self.stream.synchronize().map_err(|e| cuda("finish the engine's work", e))
     }
 
-    /// The engine's work as a graph, if it can be captured.
-    fn capture(&mut self) -> Option<CudaGraph> {
+    /// What `work` puts on the stream, as a graph, if it can be captured.
+    fn capture(&mut self, work: impl FnOnce(&mut Self) -> Result<(), Error>) -> Option<CudaGraph> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         if let Err(error) = self.stream.begin_capture(mode) {
             tracing::debug!("no CUDA graph: {error}");
             return None;
         }
-        let enqueued = self.enqueue();
+        let begun = work(self);
         // The stream works again only after this.
         let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
-        match (enqueued, graph) {
+        match (begun, graph) {
             (Ok(()), Ok(Some(graph))) => return Some(graph),
             (Ok(()), Ok(None)) => tracing::debug!("no CUDA graph: nothing was captured"),
             (Ok(()), Err(error)) => tracing::debug!("no CUDA graph: {error}"),

@@ -47,7 +47,7 @@ mod search;
 pub use capability::ComputeCapability;
 pub use engine::{BuildOptions, Engine, Lowering, Progress};
 pub use error::Error;
-pub use execution::{Execution, LayerTime};
+pub use execution::{Around, Execution, LayerTime, Surrounded};
 pub use flavor::{Flavor, Version};
 pub use gpu::Gpu;
 pub use library::Library;

@@ -4,7 +4,11 @@
 #[path = "common/fake.rs"]
 mod fake;
 
-use amis_tensorrt::{BuildOptions, Error, Execution, Flavor, Gpu, Lowering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use amis_tensorrt::{Around, BuildOptions, Error, Execution, Flavor, Gpu, Lowering};
+use cudarc::driver::{CudaSlice, CudaStream, DriverError};
 
 /// Means of 2x2 patches of three channels of 4x6 pixels; class 0 is twice the red one, class 1 green minus blue plus a half.
 const PATCHES: &str = "input x 0 1 3 4 6\noutput y 0 1 2 2 3\npatch 2\nclass 0 2 0 0\nclass 0.5 0 1 -1\n";
@@ -85,6 +89,76 @@ fn an_engine_that_cannot_be_captured_runs_all_the_same() {
     let mut execution = load(&format!("{PATCHES}fail capture")).unwrap();
     assert!(!execution.is_graph());
     assert_eq!(run(&mut execution).unwrap(), expected());
+}
+
+/// Work around an engine that counts how often it was put on a stream.
+#[derive(Default)]
+struct Counted {
+    before: AtomicUsize,
+    after: AtomicUsize,
+}
+
+impl Counted {
+    fn counts(&self) -> [usize; 2] {
+        [&self.before, &self.after].map(|count| count.load(Relaxed))
+    }
+}
+
+// SAFETY: it has no memory on the GPU.
+#[allow(unsafe_code)]
+unsafe impl Around for Counted {
+    fn before(&self, stream: &Arc<CudaStream>, input: &mut CudaSlice<f32>) -> Result<(), DriverError> {
+        self.before.fetch_add(1, Relaxed);
+        stream.memset_zeros(input)
+    }
+
+    fn after(&self, _: &Arc<CudaStream>, output: &CudaSlice<f32>) -> Result<(), DriverError> {
+        assert_eq!(output.len(), 12);
+        self.after.fetch_add(1, Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn work_around_an_engine_is_put_on_its_stream_once_for_all_runs() {
+    let mut execution = load(PATCHES).unwrap();
+    let mut surrounded = execution.surround(Counted::default()).unwrap();
+    assert!(surrounded.is_graph());
+    for _ in 0..3 {
+        execution.run_surrounded(&mut surrounded).unwrap();
+    }
+    assert_eq!(surrounded.around().counts(), [2, 2], "in a first run, and for the graph");
+    // Both ways of running go side by side.
+    assert_eq!(run(&mut execution).unwrap(), expected());
+    let error = load(PATCHES).unwrap().run_surrounded(&mut surrounded).unwrap_err();
+    assert!(error.to_string().contains("the work around it is another engine's"), "{error}");
+}
+
+#[test]
+fn work_around_an_engine_that_cannot_be_captured_is_put_there_every_time() {
+    let mut execution = load(&format!("{PATCHES}fail capture")).unwrap();
+    let mut surrounded = execution.surround(Counted::default()).unwrap();
+    assert!(!surrounded.is_graph());
+    let [before, after] = surrounded.around().counts();
+    for _ in 0..3 {
+        execution.run_surrounded(&mut surrounded).unwrap();
+    }
+    assert_eq!(surrounded.around().counts(), [before + 3, after + 3]);
+}
+
+#[test]
+fn a_device_that_is_lost_is_so_for_what_goes_around_the_engine() {
+    for more in ["", "fail capture\n"] {
+        // Loading and surrounding run it once each.
+        let mut execution = load(&format!("{PATCHES}{more}fail lost 4")).unwrap();
+        let mut surrounded = execution.surround(Counted::default()).unwrap();
+        execution.run_surrounded(&mut surrounded).unwrap();
+        for _ in 0..2 {
+            let error = execution.run_surrounded(&mut surrounded).unwrap_err();
+            assert!(matches!(error, Error::Cuda { .. }) && error.to_string().contains("CUDA_ERROR_LAUNCH_FAILED"), "{error}");
+        }
+        assert!(matches!(load(&format!("{PATCHES}{more}fail lost 2")).unwrap().surround(Counted::default()), Err(Error::Cuda { .. })));
+    }
 }
 
 #[test]

@@ -4,13 +4,19 @@ use std::path::Path;
 
 use amis_artifacts::bundle::BundleManifest;
 use amis_artifacts::engine::{self, BuiltFor, EngineHeader, EngineKey, Gpu};
+use amis_artifacts::image_spec::ImageSpec;
 use amis_tensorrt::{Execution, Flavor, LayerTime, Library};
 
 use super::Backend;
+use crate::kernels::AroundNetwork;
+use crate::model::Prediction;
+use crate::source::Frame;
 use crate::{Error, Result};
 
 /// An engine loaded into TensorRT.
 pub struct TensorRt {
+    // Before the engine that it goes around.
+    around: Option<AroundNetwork>,
     execution: Execution,
     input_shape: [usize; 4],
     output_shape: [usize; 4],
@@ -40,7 +46,19 @@ impl TensorRt {
         let input_shape = shape(execution.input_shape()).filter(|shape| shape[1] == 3).ok_or_else(|| wrong("input", execution.input_shape()))?;
         let output_shape = shape(execution.output_shape()).ok_or_else(|| wrong("output", execution.output_shape()))?;
         tracing::debug!("{} runs {} a CUDA graph", path.display(), if execution.is_graph() { "as" } else { "without" });
-        Ok(Self { execution, input_shape, output_shape, output: vec![0.0; output_shape.iter().product()] })
+        Ok(Self { around: None, execution, input_shape, output_shape, output: vec![0.0; output_shape.iter().product()] })
+    }
+
+    /// Lets the GPU do the work around the network too, for frames that become its input by this specification. If it cannot, because NVRTC is missing for
+    /// example, a warning says why, and the CPU does that work.
+    pub(crate) fn with_kernels(mut self, spec: &ImageSpec) -> Self {
+        let [_, classes, h, w] = self.output_shape;
+        if self.input_shape == [1, 3, spec.height_px as usize, spec.width_px as usize] {
+            self.around = AroundNetwork::load(&self.execution, spec, [classes, h, w])
+                .inspect_err(|error| tracing::warn!("frames are prepared and class maps made on the CPU: {error}"))
+                .ok();
+        }
+        self
     }
 
     /// Runs the engine once and gives the time of every layer, in the order in which they ran.
@@ -92,5 +110,9 @@ impl Backend for TensorRt {
         }
         self.execution.run(input, &mut self.output)?;
         Ok(&self.output)
+    }
+
+    fn predict(&mut self, frame: &Frame, map: &mut Vec<u8>) -> Option<Result<Prediction>> {
+        Some(self.around.as_mut()?.predict(&mut self.execution, frame, map))
     }
 }

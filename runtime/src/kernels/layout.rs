@@ -129,6 +129,7 @@ impl Taps {
 }
 
 /// How pixels of a class are coloured: `Ink` in `overlay.cu`.
+#[cfg(test)]
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Ink {

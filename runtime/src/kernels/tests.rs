@@ -9,15 +9,18 @@ use std::sync::LazyLock;
 use amis_artifacts::classes::ClassList;
 use amis_artifacts::image_spec::{ChannelOrder, Fit, ImageSpec};
 use amis_artifacts::preprocess::Preprocessor;
+use amis_tensorrt::Around;
+use cudarc::driver::CudaContext;
 use libloading::Library;
 use proptest::prelude::*;
 
 use super::layout::{FrameLayout, InputLayout, Taps};
+use super::stages::{Kernels, Stages};
 use super::*;
 use crate::class_map::ClassMapper;
 use crate::overlay::Overlay;
-use crate::pixels::YuvRange;
 use crate::pixels::tests::{layout, noise, oracle};
+use crate::pixels::{Color, Layout, PixelFormat, YuvRange};
 use crate::source::Frame;
 
 /// The kernels as a C++ library.
@@ -38,6 +41,7 @@ static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 type Preprocess = unsafe extern "C" fn(FrameLayout, *const u8, InputLayout, *const i32, *const f32, *const i32, *const f32, *const f32, *mut f32);
 type ClassMap = unsafe extern "C" fn(*const f32, i32, i32, i32, *const i32, *const f32, *const i32, *const f32, i32, i32, *mut u8, *mut i32);
+type Uncertainty = unsafe extern "C" fn(*const f32, i32, i32, *mut f32);
 type DrawOverlay = unsafe extern "C" fn(FrameLayout, *const u8, *const u8, *const Ink, i32, *mut u8);
 type CountClasses = unsafe extern "C" fn(*const u8, i32, i32, *mut u32);
 
@@ -82,6 +86,15 @@ fn class_map(spec: &ImageSpec, shape: [usize; 3], masks: &[f32], width_px: u32, 
         function(masks.as_ptr(), classes, h, w, rows.0, rows.1, columns.0, columns.1, width, height, map.as_mut_ptr(), &mut broken);
     }
     (map, broken != 0)
+}
+
+/// Entropy of every position of the masks.
+fn uncertainty(masks: &[f32], classes: usize) -> Vec<f32> {
+    let mut entropies = vec![f32::NAN; masks.len() / classes];
+    let _turn = ONE_AT_A_TIME.lock();
+    // SAFETY: as above.
+    unsafe { ON_CPU.get::<Uncertainty>(b"all_uncertainty\0").unwrap()(masks.as_ptr(), classes as i32, entropies.len() as i32, entropies.as_mut_ptr()) };
+    entropies
 }
 
 /// The picture with `stride_px` pixels a row, and the pixels of every class.
@@ -188,6 +201,15 @@ fn class_ids_are_those_of_the_class_mapper() {
 }
 
 #[test]
+fn uncertainty_is_that_of_the_cpu() {
+    for classes in [1, 2, 21] {
+        let masks = mask_values(15 * classes, 3);
+        let mean = super::around::mean(&uncertainty(&masks, classes), classes);
+        assert!((mean - crate::model::entropy(&masks, classes)).abs() < 1e-6, "{classes} classes: {mean}");
+    }
+}
+
+#[test]
 fn an_infinite_value_is_seen_where_no_weight_makes_nan_of_it() {
     let spec = ImageSpec::imagenet(16, 16, Fit::Stretch);
     let shape = [2, 5, 5];
@@ -238,7 +260,7 @@ fn nvrtc_compiles_for_every_jetson() {
             let code = compile(&nvrtc, capability.parse().unwrap()).unwrap();
             assert!(code.starts_with(b"\x7fELF"), "{library} {capability}");
             let names = String::from_utf8_lossy(&code);
-            assert!(["preprocess", "class_map", "overlay", "count_classes"].iter().all(|kernel| names.contains(&format!(".text.{kernel}"))));
+            assert!(["preprocess", "class_map", "uncertainty", "overlay", "count_classes"].iter().all(|kernel| names.contains(&format!(".text.{kernel}"))));
         }
     }
     let newest = Nvrtc::find(13).unwrap();
@@ -262,27 +284,25 @@ fn a_gpu_computes_what_the_cpu_computes() {
     if std::env::var_os("AMIS_TEST_GPU").is_none() {
         return skipped("kernels on a GPU", "AMIS_TEST_GPU is not set");
     }
-    let classes = 21;
-    let names: Vec<String> = (0..classes).map(|id| format!("class {id}")).collect();
-    let overlay = Overlay::new(&ClassList::from_names(&names).unwrap(), "yard 3", 0.6);
-    let formats = [PixelFormat::Rgb24, PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::Yu12, PixelFormat::Grey];
-    for (round, (spec, format)) in specs().flat_map(|spec| formats.map(|format| (spec.clone(), format))).enumerate() {
-        let range = if format == PixelFormat::Rgb24 { YuvRange::Full } else { YuvRange::Limited };
-        let layout = Layout::new(format, (320, 240), 0, Color { range, ..Color::BT601_LIMITED }).unwrap();
-        let shape = [classes, 3, 5];
-        let mut kernels = Kernels::load(&spec, shape, &layout, &overlay).unwrap();
-        for frame in 0..67 {
-            let bytes = noise(100 * round as u64 + frame, layout.full_bytes());
-            let input = kernels.preprocess(&bytes).unwrap().clone();
-            let input = kernels.stream().clone_dtoh(&input).unwrap();
-            assert_eq!(input, preprocess(&spec, &layout, &bytes), "{format:?} {:?}", spec.fit);
-            let masks = mask_values(classes * 15, frame);
-            let on_gpu = kernels.stream().clone_htod(&masks).unwrap();
-            let (mut map, mut picture) = (Vec::new(), Vec::new());
-            kernels.class_map(&on_gpu, &mut map).unwrap();
-            assert_eq!((map.clone(), false), class_map(&spec, shape, &masks, 320, 240));
-            let counts = kernels.overlay(&mut picture).unwrap();
-            assert_eq!((picture, counts), draw(&overlay, &layout, &bytes, &map, 320));
+    let (shape, size_px) = ([21, 3, 5], (320, 240));
+    let context = CudaContext::new(0).unwrap();
+    let (stream, kernels) = (context.new_stream().unwrap(), Kernels::load(&context).unwrap());
+    for (round, spec) in specs().enumerate() {
+        let mut stages = Stages::new(kernels.clone(), &stream, &spec, shape, size_px).unwrap();
+        let mut input = stream.alloc_zeros(spec.input_len()).unwrap();
+        for frame in 0..335 {
+            let bytes = noise(1000 * round as u64 + frame, 3 * 320 * 240);
+            stages.put(&bytes).unwrap();
+            stages.before(&stream, &mut input).unwrap();
+            assert_eq!(stream.clone_dtoh(&input).unwrap(), preprocess(&spec, &rgb_layout(320, 240), &bytes), "{:?}", spec.fit);
+            let masks = mask_values(21 * 15, frame);
+            let on_gpu = stream.clone_htod(&masks).unwrap();
+            stages.after(&stream, &on_gpu).unwrap();
+            stream.synchronize().unwrap();
+            let mut map = Vec::new();
+            let entropies = stages.take(&mut map).unwrap();
+            assert!(entropies.iter().zip(uncertainty(&masks, 21)).all(|(a, b)| (a - b).abs() < 1e-5));
+            assert_eq!((map, false), class_map(&spec, shape, &masks, 320, 240));
         }
     }
 }

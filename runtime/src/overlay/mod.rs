@@ -5,6 +5,7 @@ mod legend;
 
 use amis_artifacts::classes::{BACKGROUND, ClassList, IGNORE, palette_color};
 
+#[cfg(test)]
 use crate::kernels;
 use crate::source::Frame;
 use canvas::Canvas;
@@ -64,6 +65,7 @@ impl Overlay {
     }
 
     /// The colours as the kernels take them, by class id.
+    #[cfg(test)]
     pub(crate) fn inks(&self) -> [kernels::Ink; 256] {
         let ink = |ink: Ink| kernels::Ink {
             keep: ink.keep.into(),

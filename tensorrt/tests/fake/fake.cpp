@@ -4,7 +4,8 @@
 // opened as the shim, the loader gives the same library to whoever asks for the driver: our code takes the same road as
 // on a machine with a GPU. "Device memory" is memory, and streams do their work at once; but a failure of the work shows
 // when the stream is waited for, as with CUDA, and until then the work counts as going on: closing its engine, or any call
-// of an engine without the CUDA context, ends the process.
+// of an engine without the CUDA context, ends the process. Kernels are those of runtime/kernels, compiled as C++ (kernels.cpp), whatever the machine code
+// says; FAKE_CUDA_DRIVER is the version that the driver tells (12060). NVRTC is in the library too (nvrtc.cpp).
 //
 // A plan is text, one statement a line:
 //
@@ -15,6 +16,7 @@
 //   fail WHAT [COUNT]           deserialize; enqueue or lost (the device), from run COUNT on; capture
 
 #include "amis_trt.h"
+#include "kernels.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -67,11 +69,26 @@ thread_local void* current = nullptr;
 std::mutex blocksMutex;
 std::map<unsigned long long, size_t> blocks;
 
-size_t blockBytes(void const* address)
+Result allocate(unsigned long long* address, size_t bytes)
 {
+    if (bytes > kMEMORY_BYTES)
+    {
+        return kOUT_OF_MEMORY;
+    }
+    *address = reinterpret_cast<unsigned long long>(operator new(bytes));
     std::lock_guard<std::mutex> const lock{blocksMutex};
-    auto const found = blocks.find(reinterpret_cast<unsigned long long>(address));
-    return found == blocks.end() ? 0 : found->second;
+    blocks[*address] = bytes;
+    return kOK;
+}
+
+Result release(unsigned long long address)
+{
+    {
+        std::lock_guard<std::mutex> const lock{blocksMutex};
+        require(blocks.erase(address) == 1, "memory is freed that is none");
+    }
+    operator delete(reinterpret_cast<void*>(address));
+    return kOK;
 }
 
 Stream& begin(void* stream)
@@ -86,16 +103,6 @@ Result outcome(Stream const& work)
     return work.lost ? kLAUNCH_FAILED : kOK;
 }
 
-// What a real TensorRT would answer with a crash, or not at all.
-void require(bool kept, char const* rule)
-{
-    if (!kept)
-    {
-        std::fprintf(stderr, "fake: %s\n", rule);
-        std::abort();
-    }
-}
-
 int32_t fail(amis_trt_sink const* sink, amis_trt_status status, std::string const& text)
 {
     sink->log(sink->user, 1, ("the fake was told to: " + text).c_str());
@@ -104,6 +111,22 @@ int32_t fail(amis_trt_sink const* sink, amis_trt_status status, std::string cons
 }
 
 } // namespace
+
+size_t blockBytes(void const* address)
+{
+    std::lock_guard<std::mutex> const lock{blocksMutex};
+    auto const found = blocks.find(reinterpret_cast<unsigned long long>(address));
+    return found == blocks.end() ? 0 : found->second;
+}
+
+void require(bool kept, char const* rule)
+{
+    if (!kept)
+    {
+        std::fprintf(stderr, "fake: %s\n", rule);
+        std::abort();
+    }
+}
 
 struct amis_trt_library
 {
@@ -440,26 +463,97 @@ AMIS_TRT_EXPORT Result cuMemGetInfo_v2(size_t* free, size_t* total)
     return kOK;
 }
 
+AMIS_TRT_EXPORT Result cuDriverGetVersion(int* version)
+{
+    char const* const told = std::getenv("FAKE_CUDA_DRIVER");
+    *version = told ? std::atoi(told) : 12060;
+    return kOK;
+}
+
 AMIS_TRT_EXPORT Result cuMemAlloc_v2(unsigned long long* address, size_t bytes)
 {
-    if (bytes > kMEMORY_BYTES)
-    {
-        return kOUT_OF_MEMORY;
-    }
-    *address = reinterpret_cast<unsigned long long>(operator new(bytes));
-    std::lock_guard<std::mutex> const lock{blocksMutex};
-    blocks[*address] = bytes;
-    return kOK;
+    return allocate(address, bytes);
 }
 
 AMIS_TRT_EXPORT Result cuMemFree_v2(unsigned long long address)
 {
-    {
-        std::lock_guard<std::mutex> const lock{blocksMutex};
-        blocks.erase(address);
-    }
-    operator delete(reinterpret_cast<void*>(address));
+    return release(address);
+}
+
+// Memory of the CPU for both: kMAPPED is CU_MEMHOSTALLOC_DEVICEMAP.
+AMIS_TRT_EXPORT Result cuMemHostAlloc(void** address, size_t bytes, unsigned flags)
+{
+    constexpr unsigned kMAPPED = 2;
+    require(flags == kMAPPED, "memory of the CPU is asked for that kernels do not reach, or that the CPU reads slowly");
+    return allocate(reinterpret_cast<unsigned long long*>(address), bytes);
+}
+
+AMIS_TRT_EXPORT Result cuMemFreeHost(void* address)
+{
+    return release(reinterpret_cast<unsigned long long>(address));
+}
+
+AMIS_TRT_EXPORT Result cuMemHostGetDevicePointer_v2(unsigned long long* device, void* address, unsigned)
+{
+    *device = reinterpret_cast<unsigned long long>(address);
     return kOK;
+}
+
+// Events are made with memory of the CPU, and never recorded here.
+AMIS_TRT_EXPORT Result cuEventCreate(void** event, unsigned)
+{
+    static int only;
+    *event = &only;
+    return kOK;
+}
+
+AMIS_TRT_EXPORT Result cuEventSynchronize(void*)
+{
+    return kOK;
+}
+
+AMIS_TRT_EXPORT Result cuEventDestroy_v2(void*)
+{
+    return kOK;
+}
+
+AMIS_TRT_EXPORT Result cuModuleLoadData(void** module, void const* code)
+{
+    require(!std::memcmp(code, "\x7f" "ELF", 4), "what is loaded is no machine code");
+    *module = new int{0};
+    return kOK;
+}
+
+AMIS_TRT_EXPORT Result cuModuleUnload(void* module)
+{
+    delete static_cast<int*>(module);
+    return kOK;
+}
+
+AMIS_TRT_EXPORT Result cuModuleGetFunction(void** function, void*, char const* name)
+{
+    constexpr Result kNOT_FOUND = 500;
+    static std::mutex mutex;
+    static std::map<std::string, Kernel> kept;
+    std::lock_guard<std::mutex> const lock{mutex};
+    Kernel const found = findKernel(name);
+    *function = &(kept[name] = found);
+    return found ? kOK : kNOT_FOUND;
+}
+
+AMIS_TRT_EXPORT Result cuLaunchKernel(void* function, unsigned columns, unsigned rows, unsigned depth, unsigned blockWidth, unsigned blockHeight,
+    unsigned blockDepth, unsigned, void* stream, void** arguments, void**)
+{
+    require(depth == 1 && blockDepth == 1 && blockWidth * blockHeight <= 1024, "a kernel is started with a block that no GPU has");
+    auto const work = (*static_cast<Kernel*>(function))({columns, rows, blockWidth, blockHeight}, arguments);
+    auto& target = *static_cast<Stream*>(stream);
+    if (target.captured)
+    {
+        target.captured->push_back([work] { return work(), true; });
+        return kOK;
+    }
+    work();
+    return outcome(begin(stream));
 }
 
 AMIS_TRT_EXPORT Result cuStreamCreate(void** stream, unsigned)
@@ -483,7 +577,14 @@ AMIS_TRT_EXPORT Result cuStreamSynchronize(void* stream)
 
 AMIS_TRT_EXPORT Result cuMemsetD8Async(unsigned long long address, unsigned char value, size_t bytes, void* stream)
 {
-    std::memset(reinterpret_cast<void*>(address), value, bytes);
+    auto const work = [=] { return std::memset(reinterpret_cast<void*>(address), value, bytes), true; };
+    auto& target = *static_cast<Stream*>(stream);
+    if (target.captured)
+    {
+        target.captured->push_back(work);
+        return kOK;
+    }
+    work();
     return outcome(begin(stream));
 }
 
