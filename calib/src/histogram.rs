@@ -34,15 +34,21 @@ impl Histogram {
     /// # Errors
     /// One is infinite or not a number; nothing is added then.
     pub fn add(&mut self, values: &[f32]) -> Result<(), NotFinite> {
-        let Some((min, max)) = extremes(values) else { return Ok(()) };
+        self.merge(&Self::of(values)?);
+        Ok(())
+    }
+
+    /// Of these values alone, in the finest bins that hold them.
+    fn of(values: &[f32]) -> Result<Self, NotFinite> {
+        let mut histogram = Self::default();
+        let Some((min, max)) = extremes(values) else { return Ok(histogram) };
         if !(min.is_finite() && max.is_finite()) {
             return Err(NotFinite(values.iter().copied().find(|v| !v.is_finite()).unwrap_or(f32::NAN)));
         }
-        self.grow((max.max(-min).to_bits() >> 23) as i32 - 126);
-        self.min = self.min.min(min);
-        self.max = self.max.max(max);
+        histogram.grow((max.max(-min).to_bits() >> 23) as i32 - 126);
+        (histogram.min, histogram.max) = (min, max);
         // A power of two: the product is exact, so a value falls into the same bin whatever the range was when it came.
-        let per_unit = ((BINS as f64) * f64::from(-self.exponent).exp2()) as f32;
+        let per_unit = ((BINS as f64) * f64::from(-histogram.exponent).exp2()) as f32;
         for part in values.chunks(u32::MAX as usize) {
             // Small counters stay in the nearest cache; with two of them neighbours of one value need not wait for each other.
             let mut counts = [[0u32; BINS]; 2];
@@ -54,13 +60,13 @@ impl Histogram {
                 }
             }
             let [even, odd] = counts;
-            self.bins.iter_mut().zip(even).zip(odd).for_each(|((bin, even), odd)| *bin += u64::from(even) + u64::from(odd));
+            histogram.bins.iter_mut().zip(even).zip(odd).for_each(|((bin, even), odd)| *bin += u64::from(even) + u64::from(odd));
         }
-        Ok(())
+        Ok(histogram)
     }
 
     /// Adds all that another histogram has seen.
-    pub fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: &Self) {
         self.grow(other.exponent);
         let shift = self.exponent - other.exponent;
         other.bins.iter().enumerate().for_each(|(place, count)| self.bins[shifted(place, shift)] += count);
@@ -137,9 +143,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn of(values: &[f32]) -> Histogram {
-        let mut histogram = Histogram::default();
-        histogram.add(values).unwrap();
-        histogram
+        Histogram::of(values).unwrap()
     }
 
     #[test]
