@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use amis_artifacts::classes::MAX_CLASSES;
 use amis_artifacts::image_spec::ImageSpec;
-use amis_artifacts::onnx::{DataType, ModelProto, TensorType, TypeProto, TypeValue, ValueInfoProto};
+use amis_artifacts::onnx::{DataType, DimensionValue, ModelProto, TensorType, TypeProto, TypeValue, ValueInfoProto};
 use amis_runtime::backend::onnxruntime::environment;
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
@@ -51,14 +51,20 @@ impl Network {
         let inputs: Vec<_> = graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name() == i.name())).collect();
         let [input] = inputs[..] else { return Err(wrong(format!("it has {} inputs, expected one", inputs.len()))) };
         let input_shape = [1, 3, spec.height_px as usize, spec.width_px as usize];
-        match input.fixed_tensor() {
-            Some((DataType::Float, shape)) if shape == input_shape.map(|n| n as i64) => {}
+        let expected = input_shape.map(|n| n as i64);
+        match one_image(input) {
+            Some((DataType::Float, shape)) if shape == expected => {}
+            Some((DataType::Float, shape)) if shape.get(1..) == Some(&expected[1..]) => {
+                let batch = shape[0];
+                let reason = format!("it takes {batch} images at once, expected one or a dynamic batch, as `amis-export onnx --batch 1..{batch}` writes");
+                return Err(wrong(reason));
+            }
             found => {
                 return Err(wrong(format!("its input {} is {found:?}, expected float32 {input_shape:?} as the checkpoint's image spec says", input.name())));
             }
         }
         let input = input.name().to_owned();
-        let is_mask = |output: &&ValueInfoProto| match output.fixed_tensor() {
+        let is_mask = |output: &&ValueInfoProto| match one_image(output) {
             Some((DataType::Float, shape)) => matches!(shape[..], [1, classes, _, _] if (1..=MAX_CLASSES as i64).contains(&classes)),
             _ => false,
         };
@@ -138,6 +144,15 @@ fn count_classes(values: &[f32], classes: usize) -> Vec<u64> {
         counts[best] += 1;
     }
     counts
+}
+
+/// Type and sizes of an input or output when one image is run: a dynamic batch is 1 then.
+fn one_image(value: &ValueInfoProto) -> Option<(DataType, Vec<i64>)> {
+    let mut sizes = value.sizes()?;
+    if let Some(batch @ DimensionValue::DimParam(_)) = sizes.first_mut() {
+        *batch = DimensionValue::DimValue(1);
+    }
+    ValueInfoProto::sized(value.name(), value.element_type()?, sizes).fixed_tensor()
 }
 
 /// A float32 output whose shape ONNX Runtime finds itself.

@@ -133,6 +133,34 @@ fn max_is_what_onnx_runtime_sees_and_every_method_stays_below() {
 }
 
 #[test]
+fn a_graph_with_a_dynamic_batch_is_calibrated_and_quantized_as_that_for_one_image() {
+    let yard = Yard::new(2);
+    let one = yard.table("--images images --method max");
+    yard.ok("quantize --onnx model.cpu-fp32.onnx --calibration calibration.json --target cpu --out one.onnx");
+    yard.ok("onnx --checkpoint step-1 --batch 1..2 --out batches.onnx");
+    yard.ok("calibrate --checkpoint step-1 --onnx batches.onnx --images images --method max --threads 1 --out batches.json");
+    let batches = CalibrationTable::read(&yard.path("batches.json")).unwrap();
+    assert_eq!((batches.tensors.len(), batches.images.len(), &batches.coverage), (one.tensors.len(), 2, &one.coverage));
+    for (name, range) in &batches.tensors {
+        let expected = &one.tensors[name];
+        assert!((range.amax / expected.amax - 1.0).abs() < 1e-4 && range.samples == expected.samples, "{name}: {range:?}, expected {expected:?}");
+    }
+    yard.ok("quantize --onnx batches.onnx --calibration batches.json --target cpu --out two.onnx");
+    let mut backend = OnnxRuntime::open_batch(&yard.path("two.onnx"), &amis_runtime::backend::onnxruntime::Options { threads: 1 }, 2).unwrap();
+    let (found, expected) = (backend.infer(&yard.inputs(2)).unwrap().to_vec(), yard.masks("one.onnx"));
+    let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v * v)).sum::<f64>();
+    let error = squares(&mut found.iter().zip(&expected).map(|(a, b)| a - b)) / squares(&mut expected.iter().copied());
+    assert!(found.len() == expected.len() && error < 1e-4, "{error}");
+
+    yard.ok("onnx --checkpoint step-1 --batch 2 --out fixed.onnx");
+    let (code, text) = yard.run("calibrate --checkpoint step-1 --onnx fixed.onnx --images images");
+    let words = "fixed.onnx cannot be calibrated: it takes 2 images at once, expected one or a dynamic batch, as `amis-export onnx --batch 1..2` writes";
+    assert!(code == 3 && text.contains(words), "{text}");
+    let (code, text) = yard.run("quantize --onnx fixed.onnx --calibration calibration.json --target cpu");
+    assert!(code == 3 && text.contains("graph"), "{text}");
+}
+
+#[test]
 fn quantize_takes_the_table_and_refuses_it_for_another_graph() {
     let yard = Yard::new(2);
     yard.table("--images images");
