@@ -169,6 +169,12 @@ fn quantize_takes_the_table_and_refuses_it_for_another_graph() {
     yard.ok("onnx --checkpoint step-1 --full-logits --out other.onnx");
     let (code, text) = yard.run("quantize --onnx other.onnx --calibration calibration.json --target cpu");
     assert!(code == 3 && text.contains("calibration.json does not hold here: its graph_sha256 is"), "{text}");
+
+    let mut table = CalibrationTable::read(&yard.path("calibration.json")).unwrap();
+    table.key.tool_version = "0.0.1".into();
+    table.write(&yard.path("old.json")).unwrap();
+    let (code, text) = yard.run("quantize --onnx model.cpu-fp32.onnx --calibration old.json --target cpu");
+    assert!(code == 3 && text.contains("old.json does not hold here: its tool_version is 0.0.1, expected"), "{text}");
 }
 
 #[test]

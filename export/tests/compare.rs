@@ -187,7 +187,7 @@ fn table(setup: &Setup, cut: &str) -> PathBuf {
             images_sha256: images_sha256(&[sha256(b"a")]),
             method: Method::Max,
             image_spec: setup.checkpoint.manifest.image_spec.clone(),
-            tool_version: "test".into(),
+            tool_version: env!("CARGO_PKG_VERSION").into(),
         },
         tensors: linears.into_iter().map(|l| (l.input.clone(), range(setup.ranges[&l.input] * if l.name == cut { 0.001 } else { 1.0 }))).collect(),
         images,

@@ -93,10 +93,10 @@ impl Args {
     }
 }
 
-/// The ranges of a table that was measured on this graph.
+/// The ranges of a table that this version of the tool measured on this graph.
 fn ranges(path: &Path, graph_sha256: String) -> Result<BTreeMap<String, f32>> {
     let table = CalibrationTable::read(path)?;
-    table.check(path, &CalibrationKey { graph_sha256, ..table.key.clone() })?;
+    table.check(path, &CalibrationKey { graph_sha256, tool_version: env!("CARGO_PKG_VERSION").into(), ..table.key.clone() })?;
     Ok(table.tensors.into_iter().map(|(name, range)| (name, range.amax)).collect())
 }
 

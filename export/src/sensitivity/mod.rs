@@ -125,7 +125,8 @@ impl Sensitivity {
         let (model, graph_sha256) = (onnx::parse(&bytes, onnx)?, files::sha256(&bytes));
         let table = CalibrationTable::read(calibration)?;
         let image_spec = checkpoint.manifest.image_spec.clone();
-        table.check(calibration, &CalibrationKey { graph_sha256: graph_sha256.clone(), image_spec, ..table.key.clone() })?;
+        let tool_version = env!("CARGO_PKG_VERSION").into();
+        table.check(calibration, &CalibrationKey { graph_sha256: graph_sha256.clone(), image_spec, tool_version, ..table.key.clone() })?;
         let names: Vec<String> = linears(&model.graph.clone().unwrap_or_default()).into_iter().map(|l| l.name).collect();
 
         let mut progress = Progress { stage: "layers", done: 0, all: images.len() * (2 + 2 * names.len()), tell: progress };
