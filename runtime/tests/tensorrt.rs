@@ -204,7 +204,13 @@ fn frames_of_any_size_go_all_the_way_on_the_gpu_and_their_class_maps_are_the_cpu
         // Smoothing wants input and masks on the CPU.
         (COLORS.to_owned(), &["--engine", "colors.engine", "--smooth", "0.0001"], &[], &[], &[way, warning]),
         // Every NVRTC is too new for this driver.
-        (COLORS.to_owned(), &engine, &[("FAKE_CUDA_DRIVER", "10020")], &[warning, "cannot load NVRTC", "is of CUDA 12, the driver of CUDA 10"], &[way]),
+        (
+            COLORS.to_owned(),
+            &engine,
+            &[("FAKE_CUDA_DRIVER", "10020")],
+            &[warning, "cannot load NVRTC", "is of CUDA 12, the driver of CUDA 10", "sudo apt-get install cuda-nvrtc"],
+            &[way],
+        ),
     ] {
         write_engine(&place.file("colors.engine"), key(&place.manifest), &plan);
         let (gpu, text) = place.masks(arguments, settings);

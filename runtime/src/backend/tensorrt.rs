@@ -6,6 +6,7 @@ use amis_artifacts::bundle::BundleManifest;
 use amis_artifacts::engine::{self, BuiltFor, EngineHeader, EngineKey, Gpu};
 use amis_artifacts::image_spec::ImageSpec;
 use amis_tensorrt::{Execution, Flavor, LayerTime, Library};
+use miette::Diagnostic;
 
 use super::Backend;
 use crate::kernels::AroundNetwork;
@@ -54,9 +55,11 @@ impl TensorRt {
     pub(crate) fn with_kernels(mut self, spec: &ImageSpec) -> Self {
         let [_, classes, h, w] = self.output_shape;
         if self.input_shape == [1, 3, spec.height_px as usize, spec.width_px as usize] {
-            self.around = AroundNetwork::load(&self.execution, spec, [classes, h, w])
-                .inspect_err(|error| tracing::warn!("frames are prepared and class maps made on the CPU: {error}"))
-                .ok();
+            let told = |error: &Error| {
+                let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
+                tracing::warn!("frames are prepared and class maps made on the CPU: {error}{help}");
+            };
+            self.around = AroundNetwork::load(&self.execution, spec, [classes, h, w]).inspect_err(told).ok();
         }
         self
     }
