@@ -51,14 +51,8 @@ impl Network {
         let inputs: Vec<_> = graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name() == i.name())).collect();
         let [input] = inputs[..] else { return Err(wrong(format!("it has {} inputs, expected one", inputs.len()))) };
         let input_shape = [1, 3, spec.height_px as usize, spec.width_px as usize];
-        let expected = input_shape.map(|n| n as i64);
         match one_image(input) {
-            Some((DataType::Float, shape)) if shape == expected => {}
-            Some((DataType::Float, shape)) if shape.get(1..) == Some(&expected[1..]) => {
-                let batch = shape[0];
-                let reason = format!("it takes {batch} images at once, expected one or a dynamic batch, as `amis-export onnx --batch 1..{batch}` writes");
-                return Err(wrong(reason));
-            }
+            Some((DataType::Float, shape)) if shape == input_shape.map(|n| n as i64) => {}
             found => {
                 return Err(wrong(format!("its input {} is {found:?}, expected float32 {input_shape:?} as the checkpoint's image spec says", input.name())));
             }

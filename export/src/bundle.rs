@@ -134,7 +134,12 @@ fn fits(model: &ModelProto, checkpoint: &Checkpoint, checkpoint_sha256: &str) ->
     let input = single(graph, "input", &graph.input)?;
     let expected = [1, 3, i64::from(spec.height_px), i64::from(spec.width_px)];
     if input != expected {
-        return Err(format!("its input is {input:?}, expected {expected:?}"));
+        // A dynamic batch has become 1 here.
+        let other = match input[..] {
+            [batch, ref image @ ..] if image == &expected[1..] => format!(" or a dynamic batch, as `amis-export onnx --batch 1..{batch}` writes"),
+            _ => String::new(),
+        };
+        return Err(format!("its input is {input:?}, expected {expected:?}{other}"));
     }
     let output = single(graph, "output", &graph.output)?;
     if !matches!(output[..], [1, found, h, w] if found == classes && h > 0 && w > 0) {
