@@ -21,8 +21,12 @@ grep -q 'no library for TensorRT: NvInfer.h not found' /tmp/dpkg.log || failed "
 [ "$(id -nG amis)" = "amis video" ] || failed "the user amis is in the groups $(id -nG amis)"
 [ "$(getent passwd amis | cut -d : -f 6,7)" = "/var/lib/amis:/usr/sbin/nologin" ] || failed "the user amis: $(getent passwd amis)"
 [ "$(stat -c %U:%G:%a /var/lib/amis)" = amis:amis:750 ] || failed "/var/lib/amis: $(stat -c %U:%G:%a /var/lib/amis)"
-[ "$(systemctl is-enabled amis-run)" = disabled ] || failed "the service starts before it has a bundle"
-systemd-analyze verify /usr/lib/systemd/system/amis-run.service || failed "systemd does not understand the unit"
+for unit in /usr/lib/systemd/system/amis-*; do
+    systemd-analyze verify "$unit" || failed "systemd does not understand $unit"
+done
+for unit in amis-run.service amis-update.timer; do
+    [ "$(systemctl is-enabled $unit)" = disabled ] || failed "$unit starts before there is a bundle"
+done
 bash -n /usr/share/bash-completion/completions/amis-run
 for page in amis-run amis-run-run amis-run-doctor; do
     zcat "/usr/share/man/man1/$page.1.gz" | grep -q '^\.TH' || failed "no man page $page"
