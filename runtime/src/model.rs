@@ -29,6 +29,15 @@ pub struct Model {
     backend: Box<dyn Backend>,
     preprocessor: Preprocessor,
     input: Vec<f32>,
+    /// Without a past.
+    refine: Option<Refine>,
+    /// By number of the camera.
+    cameras: Vec<Camera>,
+}
+
+/// What belongs to the frames of one camera.
+struct Camera {
+    /// With its past.
     refine: Option<Refine>,
     /// For frames of this size; cameras keep theirs.
     mapper: Option<((u32, u32), ClassMapper)>,
@@ -94,7 +103,7 @@ impl Model {
         }
         let (preprocessor, input) = (Preprocessor::new(spec.clone()), vec![0.0; spec.input_len()]);
         let classes = Arc::new(manifest.classes.clone());
-        Ok(Self { manifest, classes, precision: precision.to_owned(), backend, preprocessor, input, refine: None, mapper: None })
+        Ok(Self { manifest, classes, precision: precision.to_owned(), backend, preprocessor, input, refine: None, cameras: Vec::new() })
     }
 
     /// Refines logits before they become classes.
@@ -103,6 +112,7 @@ impl Model {
     /// As [`Refine::new`].
     pub fn refine(&mut self, options: &RefineOptions) -> Result<()> {
         self.refine = Refine::new(options, &self.classes)?;
+        self.cameras.clear();
         Ok(())
     }
 
@@ -116,10 +126,15 @@ impl Model {
         &self.classes
     }
 
-    /// Runs once on a grey frame of this size, so that the first real one takes no longer than the next.
-    pub(crate) fn warm(&mut self, (width_px, height_px): (u32, u32)) -> Result<()> {
-        let rgb = vec![128; width_px as usize * height_px as usize * 3];
-        self.predict(&Frame { rgb, width_px, height_px, ..Frame::default() }, &mut Vec::new()).map(drop)
+    /// Runs once for every camera on a grey frame of its size, so that the first real one takes no longer than the next.
+    pub(crate) fn warm(&mut self, sizes_px: &[(u32, u32)]) -> Result<()> {
+        for (number, &(width_px, height_px)) in sizes_px.iter().enumerate().filter(|(_, size)| **size != (0, 0)) {
+            let rgb = vec![128; width_px as usize * height_px as usize * 3];
+            self.predict(number, &Frame { rgb, width_px, height_px, ..Frame::default() }, &mut Vec::new())?;
+        }
+        // Grey was no past.
+        self.cameras.iter_mut().for_each(|camera| camera.refine.clone_from(&self.refine));
+        Ok(())
     }
 
     /// What it is, for reports.
@@ -132,11 +147,12 @@ impl Model {
         }
     }
 
-    /// Class ids of a frame at the frame's size, `width_px * height_px` bytes into `map`; 255 where the network has not seen it.
+    /// Class ids of a frame of camera `number` (0, 1, ...) at the frame's size, `width_px * height_px` bytes into `map`; 255 where the network has not seen it.
+    /// Smoothing over time is by camera.
     ///
     /// # Errors
     /// A frame that cannot be used, or a failed inference.
-    pub fn predict(&mut self, frame: &Frame, map: &mut Vec<u8>) -> Result<Prediction> {
+    pub fn predict(&mut self, number: usize, frame: &Frame, map: &mut Vec<u8>) -> Result<Prediction> {
         // What is refined is so on the CPU, from masks and input.
         if self.refine.is_none()
             && let Some(done) = self.backend.predict(frame, map)
@@ -152,15 +168,19 @@ impl Model {
         // Of what the network says: refined logits are no probabilities any more.
         let entropy = entropy(logits, classes);
         let spec = &self.manifest.image_spec;
-        let logits = match &mut self.refine {
+        while self.cameras.len() <= number {
+            self.cameras.push(Camera { refine: self.refine.clone(), mapper: None });
+        }
+        let camera = &mut self.cameras[number];
+        let logits = match &mut camera.refine {
             None => logits,
             Some(refine) => refine.run(logits, [classes, h, w], &self.input, (spec.height_px as usize, spec.width_px as usize)),
         };
         let size = (frame.width_px, frame.height_px);
-        if self.mapper.as_ref().is_none_or(|(known, _)| *known != size) {
-            self.mapper = Some((size, ClassMapper::for_frame([classes, h, w], &self.manifest.image_spec, size.0, size.1)?));
+        if camera.mapper.as_ref().is_none_or(|(known, _)| *known != size) {
+            camera.mapper = Some((size, ClassMapper::for_frame([classes, h, w], &self.manifest.image_spec, size.0, size.1)?));
         }
-        if let Some((_, mapper)) = &mut self.mapper {
+        if let Some((_, mapper)) = &mut camera.mapper {
             mapper.run(logits, map)?;
         }
         let timing = Timing { preprocess: prepared - start, infer: inferred - prepared, class_map: inferred.elapsed() };

@@ -16,7 +16,8 @@ pub struct RefineOptions {
     pub confidence: Vec<(Option<String>, f32)>,
 }
 
-/// Refines the logits of one model; keeps the past.
+/// Refines the logits of one model for one camera; keeps the past.
+#[derive(Clone)]
 pub struct Refine {
     smooth: f32,
     /// Logarithm of the least probability of each class, -infinity where any will do; empty if there is none.

@@ -7,7 +7,7 @@ use amis_artifacts::classes::ClassList;
 
 use crate::exchange::{CloseAtEnd, Slot};
 use crate::model::Model;
-use crate::stats::{ModelInfo, Monitor};
+use crate::stats::{Journal, ModelInfo};
 use crate::{Error, Result};
 
 /// The way of a new model into a run, and of the old one out of it.
@@ -17,22 +17,23 @@ pub struct Swap {
     serving: Mutex<Serving>,
     /// Held by the change that goes on.
     turn: Mutex<()>,
-    monitor: Arc<Monitor>,
+    journal: Arc<Journal>,
 }
 
 /// What the run does now.
 struct Serving {
     classes: Arc<ClassList>,
-    /// Of the last frame.
-    size_px: (u32, u32),
+    /// Of the last frame, by camera; (0, 0) before the first.
+    sizes_px: Vec<(u32, u32)>,
 }
 
 impl Swap {
-    pub(crate) fn new(classes: Arc<ClassList>, monitor: Arc<Monitor>) -> Self {
-        Self { new: Slot::new(), old: Slot::new(), serving: Mutex::new(Serving { classes, size_px: (0, 0) }), turn: Mutex::new(()), monitor }
+    pub(crate) fn new(classes: Arc<ClassList>, cameras: usize, journal: Arc<Journal>) -> Self {
+        let serving = Serving { classes, sizes_px: vec![(0, 0); cameras] };
+        Self { new: Slot::new(), old: Slot::new(), serving: Mutex::new(serving), turn: Mutex::new(()), journal }
     }
 
-    /// Opens a model, warms it with a frame, and returns when it serves. If it cannot be opened or does not fit, the old one goes on, and the failure is an
+    /// Opens a model, warms it with a frame of each camera's size, and returns when it serves. If it cannot be opened or does not fit, the old one goes on, and the failure is an
     /// event too. Changes that are asked for at the same time come one after the other, each compared with what the one before has left.
     ///
     /// # Errors
@@ -43,25 +44,23 @@ impl Swap {
         let changed = open().and_then(|model| self.hand_over(model));
         match &changed {
             Ok(info) => {
-                self.monitor.event(format!("{} v{} ({}) serves; made ready in {} ms", info.name, info.version, info.precision, start.elapsed().as_millis()))
+                self.journal.event(format!("{} v{} ({}) serves; made ready in {} ms", info.name, info.version, info.precision, start.elapsed().as_millis()))
             }
-            Err(error) => self.monitor.warning(format!("the model was not changed: {error}")),
+            Err(error) => self.journal.warning(format!("the model was not changed: {error}")),
         }
         changed
     }
 
     fn hand_over(&self, mut model: Model) -> Result<ModelInfo> {
-        let (classes, size_px) = {
+        let (classes, sizes_px) = {
             let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
-            (Arc::clone(&serving.classes), serving.size_px)
+            (Arc::clone(&serving.classes), serving.sizes_px.clone())
         };
         // Newer models append classes; going back to an older one takes them away again.
         if let (Err(error), Err(_)) = (model.classes().must_extend(&classes), classes.must_extend(model.classes())) {
             return Err(Error::Swap { reason: error.to_string() });
         }
-        if size_px != (0, 0) {
-            model.warm(size_px)?;
-        }
+        model.warm(&sizes_px)?;
         let info = model.info();
         let ended = || Error::Swap { reason: "the run has ended".into() };
         if !self.new.put(model) {
@@ -71,14 +70,14 @@ impl Swap {
         self.old.take().map(|_| info).ok_or_else(ended)
     }
 
-    /// Lets a model that waits take the place of `model`, which is about to do a frame of this size.
-    pub(crate) fn take_over(&self, model: &mut Model, size_px: (u32, u32)) {
-        let Some(new) = self.new.try_take() else {
-            self.serving.lock().unwrap_or_else(PoisonError::into_inner).size_px = size_px;
-            return;
-        };
-        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Serving { classes: Arc::clone(new.classes()), size_px };
-        self.monitor.serves(new.info());
+    /// Lets a model that waits take the place of `model`, which is about to do a frame of this size from this camera.
+    pub(crate) fn take_over(&self, model: &mut Model, camera: usize, size_px: (u32, u32)) {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        serving.sizes_px[camera] = size_px;
+        let Some(new) = self.new.try_take() else { return };
+        serving.classes = Arc::clone(new.classes());
+        drop(serving);
+        self.journal.serves(new.info());
         self.old.replace(std::mem::replace(model, new));
     }
 

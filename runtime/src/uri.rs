@@ -92,15 +92,31 @@ impl<'a> Uri<'a> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::stats::{ModelInfo, Monitor};
+    use crate::stats::{Journal, ModelInfo, Monitor};
     use crate::{sink, source};
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    fn sink(text: &str) -> Result<Box<dyn sink::Sink>> {
-        let model = ModelInfo { name: "a".into(), version: 1, precision: "fp32".into(), classes: vec!["background".into()] };
-        let monitor = Arc::new(Monitor::new(model, None));
-        sink::open(text, &sink::Run { monitor: &monitor, token: None, fps: None, realtime: false })
+    fn sinks(text: &str, cameras: usize) -> Result<Vec<Box<dyn sink::Sink>>> {
+        let journal = Journal::new(ModelInfo { name: "a".into(), version: 1, precision: "fp32".into(), classes: vec!["background".into()] });
+        let camera = |_| sink::Camera { monitor: Arc::new(Monitor::new(Arc::clone(&journal), None, None)), fps: None, realtime: false };
+        sink::open(text, &sink::Run { cameras: (0..cameras).map(camera).collect(), journal: Arc::clone(&journal), token: None })
+    }
+
+    fn sink(text: &str) -> Result<Vec<Box<dyn sink::Sink>>> {
+        sinks(text, 1)
+    }
+
+    #[test]
+    fn cameras_do_not_write_to_one_place() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["dir:out", "video:run.avi", "collect:kept", "lines:results.sock"] {
+            let error = sinks(text, 2).err().unwrap().to_string();
+            assert!(error.contains("2 cameras") && error.contains("{camera} in the path"), "{error}");
+        }
+        assert_eq!(sinks(&format!("dir:{}/{{camera}}/out", dir.path().display()), 3).unwrap().len(), 3);
+        assert!((1..=3).all(|camera| dir.path().join(format!("{camera}/out")).is_dir()));
+        assert_eq!((sinks("null:", 2).unwrap().len(), sinks("web:127.0.0.1:0", 2).unwrap().len()), (2, 2));
     }
 
     #[test]

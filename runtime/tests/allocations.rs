@@ -10,11 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use amis_runtime::Result;
-use amis_runtime::pipeline::{self, Parts, RunOptions};
+use amis_runtime::pipeline::{self, RunOptions};
 use amis_runtime::sink::{Sink, View};
 use amis_runtime::source::{Frame, Next, Source};
-use amis_runtime::stats::Monitor;
-use common::{Halves, halves_model, options};
+use common::{Alone, Halves, halves_model, options};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 
 #[global_allocator]
@@ -68,8 +67,7 @@ impl Sink for Count {
 /// Allocations and bytes a frame that is shown.
 fn allocated(size_px: (u32, u32), realtime: bool) -> (f64, f64) {
     let (model, stats) = (halves_model(Halves::default()), Arc::new(Mutex::new(Vec::with_capacity(4))));
-    let monitor = Arc::new(Monitor::new(model.info(), None));
-    let parts = Parts::new(Box::new(Camera { size_px, realtime, next: 0 }), model, vec![Box::new(Count(Arc::clone(&stats), 0))], monitor);
+    let parts = Alone::new(Box::new(Camera { size_px, realtime, next: 0 }), model).parts(vec![Box::new(Count(Arc::clone(&stats), 0))]);
     let options = RunOptions { frames: Some(WARMUP + FRAMES + 10), ..options(Path::new("x.amis")) };
     pipeline::run_parts(parts, &options, &AtomicBool::new(false), |_| {}).unwrap();
     let stats = stats.lock().unwrap();

@@ -16,11 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use amis_runtime::pipeline::{self, Parts};
-use amis_runtime::sink::{self, Run};
 use amis_runtime::source;
-use amis_runtime::stats::Monitor;
 use base64::Engine;
-use common::{Halves, halves_model, options};
+use common::{Alone, Halves, color_bundle, halves_model, onnxruntime_present, options};
 use serde_json::{Value, json};
 
 const FLAGS: &str =
@@ -131,19 +129,18 @@ fn the_page_shows_the_picture_and_its_switches_work() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let source = source::open("synthetic:?width=640&height=360&fps=10&realtime=1").unwrap();
     let model = halves_model(Halves::default());
-    let monitor = Arc::new(Monitor::new(model.info(), source.faults()));
     let token = "0123456789abcdef";
-    let run = Run { monitor: &monitor, token: Some(token), fps: source.fps(), realtime: true };
-    let sinks = vec![sink::open(&format!("web:127.0.0.1:{port}"), &run).unwrap()];
-    let parts = Parts::new(source, model, sinks, Arc::clone(&monitor));
+    let alone = Alone::new(source, model);
+    let (journal, sink) = (Arc::clone(&alone.journal), alone.sink(&format!("web:127.0.0.1:{port}"), Some(token)));
+    let parts = alone.parts(vec![sink]);
     let options = options(Path::new("halves.amis"));
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| pipeline::run_parts(parts, &options, &stop, |_| {}));
         // The run ends also when an assertion fails.
         let _end = End(&stop);
-        monitor.event("a first event");
-        monitor.warning("the model was not changed: missing.amis cannot be read");
+        journal.event("a first event");
+        journal.warning("the model was not changed: missing.amis cannot be read");
         let Some(mut browser) = Browser::open(&format!("http://127.0.0.1:{port}/?token={token}")) else {
             let _ = writeln!(std::io::stderr(), "SKIPPED the_page_shows_the_picture_and_its_switches_work: no chromium");
             return;
@@ -174,6 +171,44 @@ fn the_page_shows_the_picture_and_its_switches_work() {
         browser.resize(390, 844);
         browser.until("document.documentElement.scrollWidth", |n| n.as_u64() <= Some(390));
         browser.screenshot("phone.png");
+    });
+}
+
+#[test]
+fn cameras_are_chosen_on_the_page() {
+    if !onnxruntime_present("cameras_are_chosen_on_the_page") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("colors.amis");
+    color_bundle(&bundle);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let sources = [(640, 360), (320, 240)].map(|(width, height)| format!("synthetic:?width={width}&height={height}&fps=10&realtime=1&seed={width}"));
+    let options = pipeline::RunOptions { sources: sources.to_vec(), sinks: vec![format!("web:127.0.0.1:{port}")], ..options(&bundle) };
+    let (parts, stop) = (Parts::open(&options).unwrap(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| pipeline::run_parts(parts, &options, &stop, |_| {}));
+        let _end = End(&stop);
+        let Some(mut browser) = Browser::open(&format!("http://127.0.0.1:{port}/")) else {
+            let _ = writeln!(std::io::stderr(), "SKIPPED cameras_are_chosen_on_the_page: no chromium");
+            return;
+        };
+        let widths = "[...document.querySelectorAll('#pictures img')].map((i) => i.naturalWidth)";
+        browser.resize(1280, 800);
+        browser.until("[...document.querySelectorAll('[data-camera]')].map((b) => b.textContent)", |n| *n == json!(["All", "Camera 1", "Camera 2"]));
+        browser.until(widths, |n| *n == json!([640]));
+        browser.value("document.querySelector('[data-camera=\"2\"]').click()");
+        browser.until(widths, |n| *n == json!([320]));
+        browser.until("document.getElementById('of').textContent", |n| n == " of camera 2");
+        browser.value("document.querySelector('[data-camera=\"0\"]').click()");
+        browser.until(widths, |n| *n == json!([640, 320]));
+        browser.until("document.querySelectorAll('#stages tr').length", |n| n == 8);
+        browser.screenshot("cameras.png");
+        browser.resize(390, 844);
+        browser.until("document.documentElement.scrollWidth", |n| n.as_u64() <= Some(390));
+        browser.screenshot("cameras-phone.png");
+        browser.value("document.querySelectorAll('#pictures img')[1].click()");
+        browser.until(widths, |n| *n == json!([320]));
     });
 }
 

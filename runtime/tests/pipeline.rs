@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 use amis_artifacts::bundle::BundleManifest;
 use amis_runtime::backend::Backend;
 use amis_runtime::model::Model;
-use amis_runtime::pipeline::{self, Parts, RunOptions};
+use amis_runtime::pipeline::{self, RunOptions};
 use amis_runtime::sink::{Sink, View};
 use amis_runtime::source::{Frame, Next, Source};
-use amis_runtime::stats::{Monitor, STAGES, Summary};
+use amis_runtime::stats::{STAGES, Summary};
 use amis_runtime::{Error, Result};
-use common::{color_bundle, onnxruntime_present, two_halves};
+use common::{Alone, color_bundle, onnxruntime_present, run_alone, two_halves};
 
 fn options(bundle: &Path, source: &str, sinks: &[String]) -> RunOptions {
-    RunOptions { source: source.into(), sinks: sinks.to_vec(), ..common::options(bundle) }
+    RunOptions { sources: vec![source.into()], sinks: sinks.to_vec(), ..common::options(bundle) }
 }
 
 fn run(options: &RunOptions) -> Result<Summary> {
-    pipeline::run(options, &AtomicBool::new(false), |_| {})
+    Ok(pipeline::run(options, &AtomicBool::new(false), |_| {})?.remove(0))
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn the_summary_tells_what_ran_and_warmup_is_left_out() {
     let summary = pipeline::run(&options, &AtomicBool::new(false), |progress| {
         assert_eq!((progress.frames, progress.total), (seen.fetch_add(1, Ordering::Relaxed) + 1, Some(20)));
     });
-    let summary = summary.unwrap();
+    let summary = summary.unwrap().remove(0);
     assert_eq!((summary.frames, summary.dropped, seen.into_inner()), (20, 0, 20));
     assert_eq!((summary.model.name.as_str(), summary.model.version, summary.model.classes.len()), ("colors", 3, 4));
     assert!(summary.fps > 0.0 && summary.rss_mib > 1.0 && summary.max_gap_ms > 0.0);
@@ -180,11 +180,10 @@ fn manifest() -> BundleManifest {
 fn drive(camera: Camera, slow: Slow, witness: Witness, frames: Option<u64>, stop_after: u64) -> (Result<Summary>, Vec<u64>, bool) {
     let log = witness.log.clone();
     let model = Model::new(Path::new("x.amis"), manifest(), "fp32", Box::new(slow)).unwrap();
-    let monitor = Arc::new(Monitor::new(model.info(), camera.faults()));
-    let parts = Parts::new(Box::new(camera), model, vec![Box::new(witness)], monitor);
+    let parts = Alone::new(Box::new(camera), model).parts(vec![Box::new(witness)]);
     let options = RunOptions { frames, ..options(Path::new("x.amis"), "", &[]) };
     let stop = AtomicBool::new(false);
-    let summary = pipeline::run_parts(parts, &options, &stop, |progress| {
+    let summary = run_alone(parts, &options, &stop, |progress| {
         if progress.frames == stop_after {
             stop.store(true, Ordering::Relaxed);
         }

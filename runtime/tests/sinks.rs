@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use amis_artifacts::classes::ClassList;
 use amis_runtime::overlay::{Overlay, Picture};
-use amis_runtime::sink::{self, Run, Sink, View};
+use amis_runtime::sink::{self, Camera, Run, Sink, View};
 use amis_runtime::source::Frame;
-use amis_runtime::stats::{ModelInfo, Monitor};
+use amis_runtime::stats::{Journal, ModelInfo, Monitor};
 
 const SIZE: (u32, u32) = (64, 48);
 
@@ -22,7 +22,9 @@ fn classes() -> Arc<ClassList> {
 
 fn try_open(text: &str, fps: Option<f64>, realtime: bool) -> amis_runtime::Result<Box<dyn Sink>> {
     let model = ModelInfo { name: "t".into(), version: 1, precision: "fp32".into(), classes: Vec::new() };
-    sink::open(text, &Run { monitor: &Arc::new(Monitor::new(model, None)), token: None, fps, realtime })
+    let journal = Journal::new(model);
+    let camera = Camera { monitor: Arc::new(Monitor::new(Arc::clone(&journal), None, None)), fps, realtime };
+    sink::open(text, &Run { cameras: vec![camera], journal, token: None }).map(|mut sinks| sinks.remove(0))
 }
 
 fn open(text: &str, realtime: bool) -> Box<dyn Sink> {

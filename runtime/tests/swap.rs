@@ -12,12 +12,12 @@ use std::time::Duration;
 use amis_artifacts::classes::ClassList;
 use amis_runtime::backend::Backend;
 use amis_runtime::model::Model;
-use amis_runtime::pipeline::{self, Parts};
+use amis_runtime::pipeline;
 use amis_runtime::sink::{Sink, View};
-use amis_runtime::stats::{Monitor, Summary, rss_mib};
+use amis_runtime::stats::{Journal, Summary, rss_mib};
 use amis_runtime::swap::Swap;
 use amis_runtime::{Error, Result, source};
-use common::{Halves, color_bundle, colors, colors_and_one, halves_model, onnxruntime_present, options};
+use common::{Alone, Halves, color_bundle, colors, colors_and_one, halves_model, onnxruntime_present, options, run_alone};
 
 const FRAME_MS: f64 = 1000.0 / 30.0;
 
@@ -38,19 +38,20 @@ impl Sink for Witness {
 }
 
 /// Runs `model` at thirty frames a second while `meanwhile` does things to it.
-fn running(model: Model, meanwhile: impl FnOnce(&Swap, &Monitor)) -> (Summary, Vec<(u64, usize)>) {
+fn running(model: Model, meanwhile: impl FnOnce(&Swap, &Journal)) -> (Summary, Vec<(u64, usize)>) {
     running_at(30, model, meanwhile)
 }
 
-fn running_at(fps: u32, model: Model, meanwhile: impl FnOnce(&Swap, &Monitor)) -> (Summary, Vec<(u64, usize)>) {
+fn running_at(fps: u32, model: Model, meanwhile: impl FnOnce(&Swap, &Journal)) -> (Summary, Vec<(u64, usize)>) {
     let source = source::open(&format!("synthetic:?width=160&height=120&fps={fps}&realtime=1")).unwrap();
-    let monitor = Arc::new(Monitor::new(model.info(), source.faults()));
+    let alone = Alone::new(source, model);
+    let journal = Arc::clone(&alone.journal);
     let witness = Witness::default();
-    let parts = Parts::new(source, model, vec![Box::new(witness.clone())], Arc::clone(&monitor));
+    let parts = alone.parts(vec![Box::new(witness.clone())]);
     let (swap, stop) = (Arc::clone(&parts.swap), AtomicBool::new(false));
     let summary = thread::scope(|scope| {
-        let run = scope.spawn(|| pipeline::run_parts(parts, &options(Path::new("x.amis")), &stop, |_| {}));
-        meanwhile(&swap, &monitor);
+        let run = scope.spawn(|| run_alone(parts, &options(Path::new("x.amis")), &stop, |_| {}));
+        meanwhile(&swap, &journal);
         stop.store(true, Ordering::Relaxed);
         run.join().unwrap().unwrap()
     });
@@ -108,7 +109,7 @@ fn two_hundred_swaps_lose_nothing() {
 
 #[test]
 fn a_model_that_cannot_serve_leaves_the_old_one() {
-    let (summary, seen) = running(halves_model(Halves::default()), |swap, monitor| {
+    let (summary, seen) = running(halves_model(Halves::default()), |swap, journal| {
         let missing = swap.change(|| options(Path::new("x")).open_model(Path::new("missing.amis")));
         assert!(missing.unwrap_err().to_string().contains("missing.amis"));
         let mut other = colors("other-9.amis");
@@ -117,7 +118,7 @@ fn a_model_that_cannot_serve_leaves_the_old_one() {
         let error = swap.change(|| Ok(foreign)).unwrap_err();
         assert!(matches!(error, Error::Swap { .. }) && error.to_string().contains("id 1 was red"), "{error}");
         thread::sleep(Duration::from_millis(200));
-        let events = monitor.events_after(0);
+        let events = journal.events_after(0);
         assert!(events.len() == 2 && events.iter().all(|e| e.warning && e.text.starts_with("the model was not changed: ")), "{events:?}");
     });
     assert!(summary.model.version == 3 && seen.len() > 1);
@@ -162,8 +163,7 @@ fn of_two_changes_at_once_the_second_has_to_fit_the_first() {
 
 #[test]
 fn a_swap_ends_with_the_run() {
-    let monitor = Arc::new(Monitor::new(halves_model(Halves::default()).info(), None));
-    let parts = Parts::new(source::open("synthetic:?frames=3").unwrap(), halves_model(Halves::default()), Vec::new(), monitor);
+    let parts = Alone::new(source::open("synthetic:?frames=3").unwrap(), halves_model(Halves::default())).parts(Vec::new());
     let swap = Arc::clone(&parts.swap);
     pipeline::run_parts(parts, &options(Path::new("x")), &AtomicBool::new(false), |_| {}).unwrap();
     let error = swap.change(|| Ok(halves_model(Halves::default()))).unwrap_err();

@@ -13,11 +13,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use amis_runtime::Result;
-use amis_runtime::pipeline::{self, Parts};
-use amis_runtime::sink::{self, Run};
 use amis_runtime::source::{self, Frame, Next, Source};
-use amis_runtime::stats::{Monitor, Summary};
-use common::{Halves, halves_model, options};
+use amis_runtime::stats::Summary;
+use common::{Alone, Halves, halves_model, options, run_alone};
 use serde_json::Value;
 
 /// A run on a synthetic camera whose left half is class 1 and whose right half is class 2.
@@ -35,15 +33,14 @@ impl Running {
     fn on(source: Box<dyn Source>, token: Option<&str>, more: &[String]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let model = halves_model(Halves::default());
-        let monitor = Arc::new(Monitor::new(model.info(), source.faults()));
-        let run = Run { monitor: &monitor, token, fps: source.fps(), realtime: true };
+        let alone = Alone::new(source, model);
         let names = std::iter::once(format!("web:127.0.0.1:{port}")).chain(more.iter().cloned());
-        let sinks = names.map(|name| sink::open(&name, &run).unwrap()).collect();
-        let parts = Parts::new(source, model, sinks, monitor);
+        let sinks = names.map(|name| alone.sink(&name, token)).collect();
+        let parts = alone.parts(sinks);
         let options = options(Path::new("halves.amis"));
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
-        let thread = thread::spawn(move || pipeline::run_parts(parts, &options, &asked, |_| {}));
+        let thread = thread::spawn(move || run_alone(parts, &options, &asked, |_| {}));
         Self { port, stop, thread: Some(thread) }
     }
 

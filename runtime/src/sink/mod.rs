@@ -16,13 +16,11 @@ use amis_artifacts::classes::{ClassList, palette_color};
 use crate::Result;
 use crate::overlay::Picture;
 use crate::source::Frame;
-use crate::stats::Monitor;
+use crate::stats::{Journal, Monitor};
 use crate::uri::Uri;
 use collect::Collect;
 use folder::Folder;
-use lines::Lines;
 use video::Video;
-use web::Web;
 
 /// One finished frame.
 #[derive(Debug, Clone, Copy)]
@@ -54,13 +52,20 @@ pub trait Sink: Send {
     fn finish(&mut self) -> Result<()>;
 }
 
-/// What a sink has to know about the run.
-#[derive(Clone, Copy)]
-pub struct Run<'a> {
-    /// The run's statistics.
-    pub monitor: &'a Arc<Monitor>,
+/// What sinks have to know about the run.
+pub struct Run {
+    /// Its cameras.
+    pub cameras: Vec<Camera>,
+    /// What happens in it.
+    pub journal: Arc<Journal>,
     /// What viewers have to bring to the sink `web:`, if anything.
-    pub token: Option<&'a str>,
+    pub token: Option<String>,
+}
+
+/// What sinks have to know about a camera.
+pub struct Camera {
+    /// Its statistics.
+    pub monitor: Arc<Monitor>,
     /// Rate that the source is made for, if it has one.
     pub fps: Option<f64>,
     /// Whether the source keeps the clock, so that frames may be missing.
@@ -82,18 +87,39 @@ impl Sink for Null {
 
 const EXAMPLE: &str = "web:127.0.0.1:8080, dir:overlays, video:run.avi or null:";
 
-/// Opens a sink by its name; the table of names stands in `docs/runtime.md`.
+/// Stands for the number of the camera in the name of a sink.
+const CAMERA: &str = "{camera}";
+
+/// The name of a sink with the number of a camera in its place.
+pub(crate) fn of_camera(text: &str, camera: usize) -> String {
+    text.replace(CAMERA, &camera.to_string())
+}
+
+/// Opens a sink by its name, once for each camera; the table of names stands in `docs/runtime.md`.
 ///
 /// # Errors
 /// [`crate::Error::Uri`] for a name that is not understood, [`crate::Error::Sink`] if it cannot be written.
-pub fn open(text: &str, run: &Run<'_>) -> Result<Box<dyn Sink>> {
+pub fn open(text: &str, run: &Run) -> Result<Vec<Box<dyn Sink>>> {
+    let uri = Uri::parse("sink", EXAMPLE, text)?;
+    if uri.scheme == "web" {
+        return web::open(uri, run);
+    }
+    if run.cameras.len() > 1 && ["dir", "video", "collect", "lines"].contains(&uri.scheme) && !uri.target.contains(CAMERA) {
+        return Err(
+            uri.wrong(format!("{} cameras would write to one place, expected {CAMERA} in the path: the number of each stands there then", run.cameras.len()))
+        );
+    }
+    run.cameras.iter().zip(1..).map(|(camera, number)| open_for(&of_camera(text, number), camera)).collect()
+}
+
+/// Opens a sink of one camera.
+fn open_for(text: &str, camera: &Camera) -> Result<Box<dyn Sink>> {
     let uri = Uri::parse("sink", EXAMPLE, text)?;
     match uri.scheme {
         "dir" => Ok(Box::new(Folder::open(uri)?)),
-        "video" => Ok(Box::new(Video::open(uri, run)?)),
-        "web" => Ok(Box::new(Web::open(uri, run)?)),
+        "video" => Ok(Box::new(Video::open(uri, camera)?)),
         "collect" => Ok(Box::new(Collect::open(uri)?)),
-        "lines" => Ok(Box::new(Lines::open(uri)?)),
+        "lines" => lines::open(uri),
         "null" if uri.target.is_empty() => uri.finish("none").map(|()| Box::new(Null) as Box<dyn Sink>),
         "null" => Err(uri.wrong(format!("{:?} after null:, expected nothing", uri.target))),
         other => Err(uri.wrong(format!("scheme {other:?} is not known, expected web, lines, collect, dir, video or null"))),

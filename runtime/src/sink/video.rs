@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use super::avi::AviWriter;
 use super::keep::{self, Keep};
-use super::{Run, Sink, View, jpeg};
+use super::{Camera, Sink, View, jpeg};
 use crate::uri::Uri;
 use crate::{Error, Result};
 
@@ -31,7 +31,7 @@ pub(super) struct Video {
 
 impl Video {
     /// `video:PATH.avi?fps=30&max_mib=1000&max_hours=24`. Without `fps`, a clocked source is played back as fast as its frames came, others at their own rate.
-    pub(super) fn open(mut uri: Uri<'_>, run: &Run<'_>) -> Result<Self> {
+    pub(super) fn open(mut uri: Uri<'_>, camera: &Camera) -> Result<Self> {
         uri.example("video:run.avi?fps=30");
         let path = PathBuf::from(uri.path()?);
         if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("avi")) {
@@ -43,7 +43,7 @@ impl Video {
         let part = if keep.limited() { parts_of(&path).max().unwrap_or(0) + 1 } else { 0 };
         keep.reserve = keep.max_bytes.unwrap_or(0) / PARTS;
         keep.adopt(folder_of(&path), |name| part_number(&path, name).is_some());
-        let fps = fps.or(if run.realtime { None } else { Some(run.fps.unwrap_or(DEFAULT_FPS)) });
+        let fps = fps.or(if camera.realtime { None } else { Some(camera.fps.unwrap_or(DEFAULT_FPS)) });
         Ok(Self { path, fps, writer: None, keep, part, size: (0, 0), first: None, last: None, frames: 0, bytes: Vec::new() })
     }
 

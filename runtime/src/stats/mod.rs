@@ -1,5 +1,6 @@
 //! How long every station takes, how old pictures are, how steady they come, and what went wrong.
 
+mod journal;
 mod memory;
 mod monitor;
 mod progress;
@@ -9,11 +10,14 @@ mod times;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
+pub use journal::{Event, Journal};
 pub use memory::{peak_rss_mib, rss_mib};
-pub use monitor::{Event, Monitor, Stage};
+pub use monitor::{Monitor, Stage};
 pub(crate) use progress::Worker;
+pub use prometheus::prometheus;
 pub(crate) use rate::FrameRate;
 pub use times::Percentiles;
 
@@ -33,9 +37,12 @@ pub struct ModelInfo {
     pub classes: Vec<String>,
 }
 
-/// Where a run is, or how it ended.
+/// Where a camera of a run is, or how it ended.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
+    /// Which camera, from 1; none in a run of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub camera: Option<usize>,
     /// Frames that went through all stations, warm-up not counted.
     pub frames: u64,
     /// Frames a second, from the start of the first to the end of the last.
@@ -73,6 +80,21 @@ pub struct Serving {
     pub blank_frames: u64,
     /// Of 20 inferences one took longer.
     pub infer_p95_ms: f64,
+}
+
+/// Statistics of all cameras of a run. As JSON that is the one summary, or `{"cameras": [SUMMARY, ...]}`.
+#[derive(Debug, Clone)]
+pub struct Report(pub Vec<Summary>);
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let [summary] = &self.0[..] {
+            return summary.serialize(serializer);
+        }
+        let mut report = serializer.serialize_struct("Report", 1)?;
+        report.serialize_field("cameras", &self.0)?;
+        report.end()
+    }
 }
 
 /// The last minute of a run: 50 to 60 seconds, less at the start.

@@ -1,16 +1,11 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-use serde::Serialize;
+use std::time::{Duration, Instant};
 
 use super::progress::{Busy, Progress, Worker};
 use super::times::{Times, covered};
-use super::{Minute, ModelInfo, Percentiles, STAGES, Serving, Summary, memory};
+use super::{Journal, Minute, Percentiles, STAGES, Summary, memory};
 use crate::faults::Faults;
-
-/// Events that are kept; older ones go.
-const MAX_EVENTS: usize = 100;
 
 /// A station of a frame.
 #[derive(Debug, Clone, Copy)]
@@ -29,21 +24,11 @@ pub enum Stage {
     Sink,
 }
 
-/// Something that happened once, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Event {
-    /// Counts up from 1.
-    pub number: u64,
-    /// When, in milliseconds since 1970.
-    pub unix_ms: u64,
-    /// Whether somebody should look after it.
-    pub warning: bool,
-    /// What.
-    pub text: String,
-}
-
-/// Statistics of one run, filled by its threads and read by whoever shows them.
+/// Statistics of one camera of a run, filled by its threads and read by whoever shows them.
 pub struct Monitor {
+    journal: Arc<Journal>,
+    /// Counts from 1; none in a run of one camera.
+    camera: Option<usize>,
     state: Mutex<State>,
     progress: Progress,
     faults: Option<Arc<Faults>>,
@@ -58,34 +43,18 @@ struct State {
     /// When the capture of the first counted frame began.
     started: Option<Instant>,
     last: Option<Instant>,
-    model: ModelInfo,
-    /// Of this model alone.
-    inferences: Times,
-    blank_frames: u64,
-    events: VecDeque<Event>,
-    event_count: u64,
 }
 
 impl Monitor {
-    /// For a run of `model` on a source that counts its faults in `faults`.
-    pub fn new(model: ModelInfo, faults: Option<Arc<Faults>>) -> Self {
+    /// For a source that counts its faults in `faults`, which are events of the run from now on; `camera` is its number in a run of several, from 1.
+    pub fn new(journal: Arc<Journal>, camera: Option<usize>, faults: Option<Arc<Faults>>) -> Self {
+        if let Some(faults) = &faults {
+            faults.tell(&journal);
+        }
         let opened = Instant::now();
         let times = || Times::new(opened);
-        let state = State {
-            opened,
-            stages: std::array::from_fn(|_| times()),
-            age: times(),
-            gap: times(),
-            dropped: 0,
-            started: None,
-            last: None,
-            model,
-            inferences: times(),
-            blank_frames: 0,
-            events: VecDeque::with_capacity(MAX_EVENTS),
-            event_count: 0,
-        };
-        Self { state: Mutex::new(state), progress: Progress::default(), faults }
+        let state = State { opened, stages: std::array::from_fn(|_| times()), age: times(), gap: times(), dropped: 0, started: None, last: None };
+        Self { journal, camera, state: Mutex::new(state), progress: Progress::default(), faults }
     }
 
     /// Counts how long a station took for a frame.
@@ -108,62 +77,6 @@ impl Monitor {
         }
     }
 
-    /// Remembers and logs something that happened.
-    pub fn event(&self, text: impl Into<String>) {
-        let text = text.into();
-        tracing::info!("{text}");
-        self.remember(text, false);
-    }
-
-    /// Remembers and logs something that somebody should look after.
-    pub fn warning(&self, text: impl Into<String>) {
-        let text = text.into();
-        tracing::warn!("{text}");
-        self.remember(text, true);
-    }
-
-    fn remember(&self, text: String, warning: bool) {
-        let mut state = self.lock();
-        if state.events.len() == MAX_EVENTS {
-            state.events.pop_front();
-        }
-        state.event_count += 1;
-        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-        let number = state.event_count;
-        state.events.push_back(Event { number, unix_ms, warning, text });
-    }
-
-    /// Events after the one with this number, oldest first; 0 gives all that are kept.
-    pub fn events_after(&self, number: u64) -> Vec<Event> {
-        self.lock().events.iter().filter(|e| e.number > number).cloned().collect()
-    }
-
-    /// Another model runs from now on.
-    pub(crate) fn serves(&self, model: ModelInfo) {
-        let mut state = self.lock();
-        (state.model, state.inferences, state.blank_frames) = (model, Times::new(Instant::now()), 0);
-    }
-
-    /// Counts a frame for the model that serves: how long the network took, and whether it found nothing but background.
-    pub(crate) fn inferred(&self, took: Duration, blank: bool) {
-        let mut state = self.lock();
-        state.inferences.add(Instant::now(), took);
-        state.blank_frames += u64::from(blank);
-    }
-
-    /// How the model that serves has done since it does.
-    pub fn serving(&self) -> Serving {
-        let state = self.lock();
-        let times = state.inferences.since_start();
-        Serving { version: state.model.version, frames: times.count, blank_frames: state.blank_frames, infer_p95_ms: times.p95_ms }
-    }
-
-    /// Name and version of the model.
-    pub fn title(&self) -> String {
-        let state = self.lock();
-        format!("{} v{}", state.model.name, state.model.version)
-    }
-
     /// Marks that a thread is in a call, until the guard goes.
     pub(crate) fn busy(&self, worker: Worker) -> Busy<'_> {
         self.progress.busy(worker)
@@ -175,8 +88,14 @@ impl Monitor {
     }
 
     /// Which of source, model and sinks has not come back for longer than `limit`, and for how long.
-    pub fn stuck(&self, limit: Duration) -> Option<(&'static str, Duration)> {
-        self.progress.stuck(limit)
+    pub fn stuck(&self, limit: Duration) -> Option<(String, Duration)> {
+        let of_camera = self.camera.map(|camera| format!(" of camera {camera}")).unwrap_or_default();
+        self.progress.stuck(limit).map(|(name, time)| (format!("{name}{of_camera}"), time))
+    }
+
+    /// Its number in a run of several, from 1.
+    pub fn camera(&self) -> Option<usize> {
+        self.camera
     }
 
     /// How long ago the last frame was finished; none before the first.
@@ -191,6 +110,7 @@ impl Monitor {
         let age = state.age.since_start();
         let rate = |frames: u64, seconds: f64| if seconds > 0.0 { frames as f64 / seconds } else { 0.0 };
         Summary {
+            camera: self.camera,
             frames: age.count,
             fps: rate(age.count, seconds),
             dropped: state.dropped,
@@ -202,7 +122,7 @@ impl Monitor {
             minute: state.minute(now),
             rss_mib: memory::peak_rss_mib(),
             rss_now_mib: memory::rss_mib(),
-            model: state.model.clone(),
+            model: self.journal.model(),
         }
     }
 
@@ -229,10 +149,12 @@ fn by_name(stages: &mut [Times; STAGES.len()], percentiles: impl Fn(&mut Times) 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::ModelInfo;
     use super::*;
 
     fn monitor() -> Monitor {
-        Monitor::new(ModelInfo { name: "a".into(), version: 1, precision: "fp32".into(), classes: vec!["background".into()] }, None)
+        let model = ModelInfo { name: "a".into(), version: 1, precision: "fp32".into(), classes: vec!["background".into()] };
+        Monitor::new(Journal::new(model), None, None)
     }
 
     #[test]
@@ -253,14 +175,5 @@ mod tests {
         let summary = monitor.summary();
         assert!(summary.age.p50_ms >= 2000.0 && summary.max_gap_ms >= 2.0 && summary.minute.age.p50_ms >= 1980.0);
         assert_eq!((summary.frames, summary.minute.gap.count, summary.stages["infer"].count, summary.stages["sink"].count), (3, 2, 3, 0));
-    }
-
-    #[test]
-    fn the_newest_events_are_kept() {
-        let monitor = monitor();
-        (0..250).for_each(|i| monitor.event(format!("{i}")));
-        let all = monitor.events_after(0);
-        assert_eq!((all.len(), all[0].number, all[99].text.as_str()), (MAX_EVENTS, 151, "249"));
-        assert_eq!(monitor.events_after(249).len(), 1);
     }
 }

@@ -30,6 +30,7 @@ pub struct Percentiles {
 }
 
 /// Every duration of one kind; three digits since the start, two over the last minute. Its size is fixed.
+#[derive(Debug)]
 pub(super) struct Times {
     all: Histogram<u64>,
     parts: [Histogram<u32>; PARTS],

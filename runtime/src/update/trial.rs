@@ -96,7 +96,7 @@ pub fn measure(release: &Path, precision: &str, engine: Option<&Path>) -> crate:
     let frames = frames.collect::<crate::Result<Vec<_>>>()?;
     let (mut same, mut all, mut found) = (0usize, 0usize, vec![]);
     for (frame, expected) in &frames {
-        model.predict(frame, &mut found)?;
+        model.predict(0, frame, &mut found)?;
         if found.len() != expected.len() {
             return Err(malformed("a frame of its self-test and its map differ in size").into());
         }
@@ -108,7 +108,7 @@ pub fn measure(release: &Path, precision: &str, engine: Option<&Path>) -> crate:
     }
     let mut times = Vec::with_capacity(MEASURED);
     for (frame, _) in frames.iter().cycle().take(MEASURED) {
-        times.push(model.predict(frame, &mut found)?.timing.infer.as_secs_f64() * 1e3);
+        times.push(model.predict(0, frame, &mut found)?.timing.infer.as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
     Ok(Measured { agreement: same as f64 / all as f64, infer_p50_ms: times[MEASURED / 2], infer_p95_ms: times[MEASURED * 95 / 100] })

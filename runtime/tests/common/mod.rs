@@ -6,16 +6,21 @@ pub mod release;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, FileEntry, GraphEntry, Lineage};
 use amis_artifacts::classes::ClassList;
 use amis_artifacts::image_spec::{Fit, ImageSpec};
 use amis_artifacts::model_spec::Groups;
-use amis_runtime::Error;
 use amis_runtime::backend::Backend;
 use amis_runtime::model::Model;
-use amis_runtime::pipeline::RunOptions;
+use amis_runtime::pipeline::{self, Lane, Parts, Progress, RunOptions};
 use amis_runtime::refine::RefineOptions;
+use amis_runtime::sink::{self, Sink};
+use amis_runtime::source::Source;
+use amis_runtime::stats::{Journal, Monitor, Summary};
+use amis_runtime::{Error, Result};
 
 /// Whether ONNX Runtime is there; says so when a test is left out.
 pub fn onnxruntime_present(test: &str) -> bool {
@@ -101,7 +106,7 @@ pub fn conformance(backend: &mut dyn Backend) {
 pub fn options(bundle: &Path) -> RunOptions {
     RunOptions {
         bundle: bundle.into(),
-        source: String::new(),
+        sources: Vec::new(),
         sinks: Vec::new(),
         frames: None,
         warmup_frames: 0,
@@ -113,6 +118,39 @@ pub fn options(bundle: &Path) -> RunOptions {
         refine: RefineOptions::default(),
         realtime: false,
     }
+}
+
+/// A run of one camera, put together by hand.
+pub struct Alone {
+    pub source: Box<dyn Source>,
+    pub model: Model,
+    pub journal: Arc<Journal>,
+    pub monitor: Arc<Monitor>,
+}
+
+impl Alone {
+    pub fn new(source: Box<dyn Source>, model: Model) -> Self {
+        let journal = Journal::new(model.info());
+        let monitor = Arc::new(Monitor::new(Arc::clone(&journal), None, source.faults()));
+        Self { source, model, journal, monitor }
+    }
+
+    /// Opens a sink by its name.
+    pub fn sink(&self, name: &str, token: Option<&str>) -> Box<dyn Sink> {
+        let camera = sink::Camera { monitor: Arc::clone(&self.monitor), fps: self.source.fps(), realtime: self.source.realtime() };
+        let run = sink::Run { cameras: vec![camera], journal: Arc::clone(&self.journal), token: token.map(str::to_owned) };
+        sink::open(name, &run).unwrap().remove(0)
+    }
+
+    pub fn parts(self, sinks: Vec<Box<dyn Sink>>) -> Parts {
+        let Self { source, model, journal, monitor } = self;
+        Parts::new(model, vec![Lane { source, sinks, monitor }], journal)
+    }
+}
+
+/// Statistics of a run of one camera.
+pub fn run_alone(parts: Parts, options: &RunOptions, stop: &AtomicBool, progress: impl FnMut(Progress) + Send) -> Result<Summary> {
+    pipeline::run_parts(parts, options, stop, progress).map(|mut cameras| cameras.remove(0))
 }
 
 /// Writes a picture whose left half has one colour and whose right half the other.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use amis_runtime::stats::{Event, Report};
 use amis_runtime::{Error, Result};
 use miette::Diagnostic;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ const QUESTION_TIME: Duration = Duration::from_secs(5);
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Question {
-    /// Its statistics.
+    /// Its statistics and events.
     Status,
     /// To let this bundle take over.
     Swap(PathBuf),
@@ -34,6 +35,14 @@ pub(crate) enum Question {
 enum Answer {
     Done(Value),
     Failed(String),
+}
+
+/// The answer to [`Question::Status`].
+#[derive(Serialize)]
+struct Live {
+    statistics: Report,
+    /// Oldest first.
+    events: Vec<Event>,
 }
 
 /// Answers questions until the process ends.
@@ -57,7 +66,10 @@ fn answer(mut stream: UnixStream, watch: &Watch) -> std::io::Result<()> {
     let mut line = String::new();
     BufReader::new((&stream).take(MAX_QUESTION_BYTES)).read_line(&mut line)?;
     let answer = match serde_json::from_str(&line) {
-        Ok(Question::Status) => done(&watch.monitor.summary()),
+        Ok(Question::Status) => {
+            let statistics = Report(watch.monitors.iter().map(|monitor| monitor.summary()).collect());
+            done(&Live { statistics, events: watch.journal.events_after(0) })
+        }
         Ok(Question::Swap(bundle)) => match watch.swap.change(|| watch.options.open_model(&bundle)) {
             Ok(info) => done(&info),
             Err(error) => Answer::Failed(told(&error)),

@@ -39,7 +39,7 @@ fn last_bad(state: &State) -> String {
 /// From now on a release on trial is judged, and left if it is bad.
 pub(crate) fn guard(device: Device, watch: Watch) {
     thread::spawn(move || {
-        let mut guard = Guard { last: watch.monitor.serving(), device, watch, before: None, probation: None };
+        let mut guard = Guard { last: watch.journal.serving(), device, watch, before: None, probation: None };
         loop {
             thread::sleep(PERIOD);
             if let Err(error) = guard.look() {
@@ -63,7 +63,7 @@ struct Guard {
 
 impl Guard {
     fn look(&mut self) -> Result<()> {
-        let serving = self.watch.monitor.serving();
+        let serving = self.watch.journal.serving();
         let last = std::mem::replace(&mut self.last, serving.clone());
         if last.version != serving.version {
             self.before = Some(last);
@@ -81,7 +81,7 @@ impl Guard {
         match self.probation.as_ref().map(|(_, probation)| probation.judge(Instant::now(), &serving)) {
             Some(Verdict::Healthy) => {
                 self.device.happen(Event::Healthy)?;
-                self.watch.monitor.event(format!("version {version} is through its probation after {} frames", serving.frames));
+                self.watch.journal.event(format!("version {version} is through its probation after {} frames", serving.frames));
             }
             Some(Verdict::Bad(reason)) => self.go_back(version, reason)?,
             Some(Verdict::Wait) | None => {}
@@ -96,8 +96,8 @@ impl Guard {
     }
 
     fn go_back(&mut self, version: u64, reason: String) -> Result<()> {
-        self.watch.monitor.warning(format!("version {version} is left: {reason}"));
-        let events = self.watch.monitor.events_after(0);
+        self.watch.journal.warning(format!("version {version} is left: {reason}"));
+        let events = self.watch.journal.events_after(0);
         let log = events.iter().rev().take(LOG_TAIL).rev().map(|event| event.text.clone()).collect();
         let state = self.device.happen(Event::Failed(Bad { reason, unix_s: clock::now_unix_s(), log }))?;
         match state.current.filter(|&current| current != version) {
@@ -106,7 +106,7 @@ impl Guard {
                 self.watch.swap.change(|| self.watch.options.open_model(&release)).map(drop)
             }
             None => {
-                self.watch.monitor.warning("there is no release before it, so it goes on".to_owned());
+                self.watch.journal.warning("there is no release before it, so it goes on".to_owned());
                 Ok(())
             }
         }

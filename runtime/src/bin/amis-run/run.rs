@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use amis_runtime::pipeline::{self, Parts, Progress, RunOptions};
 use amis_runtime::refine::RefineOptions;
-use amis_runtime::stats::{STAGES, Summary};
+use amis_runtime::stats::{Percentiles, Report, STAGES, Summary};
 use amis_runtime::update::{Device, Event};
 use amis_runtime::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -24,7 +24,8 @@ Examples:
   amis-run run --bundle street-3.amis --source video:street.avi --realtime --sink video:run.avi
   amis-run run --bundle street-3.amis --source synthetic: --sink video:run.avi --sink dir:out
   amis-run run --root /var/lib/amis --source v4l2:/dev/video0 --sink web:127.0.0.1:8080
-  amis-run run --bundle street-3.amis --source 'synthetic:?realtime=1' --sink web:0.0.0.0:8080 --token @token";
+  amis-run run --bundle street-3.amis --source 'synthetic:?realtime=1' --sink web:0.0.0.0:8080 --token @token
+  amis-run run --bundle street-3.amis --source v4l2:/dev/video0 --source v4l2:/dev/video2 --sink web:127.0.0.1:8080 --sink 'dir:out/{camera}'";
 
 /// Default of `--hang-after`: longer than any inference, shorter than patience.
 pub(crate) const HANG_AFTER_S: u64 = 30;
@@ -39,13 +40,14 @@ pub(crate) struct Args {
     /// Folder of a device that takes updates, usually /var/lib/amis: runs its current release, and judges a new one on trial
     #[arg(long, value_name = "DIR", conflicts_with_all = ["bundle", "precision", "engine"])]
     root: Option<PathBuf>,
-    /// Where frames come from: v4l2:/dev/video0, image:PATH, dir:PATH, video:PATH, synthetic:
-    #[arg(long, value_name = "NAME")]
-    source: String,
-    /// Where results go: web:ADDRESS, lines:PATH, collect:PATH, dir:PATH, video:PATH.avi, null: (may stand several times)
+    /// Where frames come from: v4l2:/dev/video0, image:PATH, dir:PATH, video:PATH, synthetic: (may stand several times: cameras that share the model)
+    #[arg(long = "source", value_name = "NAME", required = true)]
+    sources: Vec<String>,
+    /// Where results go: web:ADDRESS, lines:PATH, collect:PATH, dir:PATH, video:PATH.avi, null: (may stand several times). {camera} in a path becomes the
+    /// number of the camera
     #[arg(long = "sink", value_name = "NAME", required = true)]
     sinks: Vec<String>,
-    /// Stop after so many frames
+    /// Stop after so many frames of every camera
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     frames: Option<u64>,
     /// Opacity of the class colours, 0 to 1
@@ -112,7 +114,7 @@ fn confidence(text: &str) -> std::result::Result<(Option<String>, f32), String> 
     Ok((name, number))
 }
 
-pub(crate) fn run(args: &Args) -> Result<Summary> {
+pub(crate) fn run(args: &Args) -> Result<Report> {
     let device = args.root.as_deref().map(Device::open).transpose()?;
     let bundle = match (&device, &args.bundle) {
         (Some(device), _) => guard::bundle(device)?,
@@ -120,7 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
     };
     let options = RunOptions {
         bundle,
-        source: args.source.clone(),
+        sources: args.sources.clone(),
         sinks: args.sinks.clone(),
         frames: args.frames,
         warmup_frames: 0,
@@ -134,15 +136,15 @@ pub(crate) fn run(args: &Args) -> Result<Summary> {
     };
     let folder = args.state.clone().or_else(|| device.as_ref().map(Device::run_folder));
     let state = folder.as_deref().map(State::begin).transpose()?;
-    let summary = watched(&options, Duration::from_secs(args.hang_after), state.as_ref(), device, || {}).inspect_err(|error| {
+    let summaries = watched(&options, Duration::from_secs(args.hang_after), state.as_ref(), device, || {}).inspect_err(|error| {
         if let Some(state) = &state {
             state.end(&error.to_string());
         }
     })?;
     if !args.json {
-        print(&summary);
+        print(&summaries);
     }
-    Ok(summary)
+    Ok(Report(summaries))
 }
 
 /// Runs with a progress bar on a terminal; Ctrl-C or SIGTERM ends the run in order, the second time at once. With `state`, it can be asked meanwhile; with
@@ -153,7 +155,7 @@ pub(crate) fn watched(
     state: Option<&State>,
     device: Option<Device>,
     mut on_frame: impl FnMut() + Send,
-) -> Result<Summary> {
+) -> Result<Vec<Summary>> {
     let parts = Parts::open(options)?;
     let watch = Watch::new(options, &parts);
     watch.listen();
@@ -167,7 +169,7 @@ pub(crate) fn watched(
         guard::guard(device, watch.clone());
     }
     let bar = progress_bar();
-    let summary = pipeline::run_parts(parts, options, &watch.stop, |progress: Progress| {
+    let summaries = pipeline::run_parts(parts, options, &watch.stop, |progress: Progress| {
         if let Some(total) = progress.total {
             bar.set_length(total);
         }
@@ -176,15 +178,15 @@ pub(crate) fn watched(
         on_frame();
     });
     bar.finish_and_clear();
-    let (summary, stopped) = (summary?, watch.stop.load(Ordering::Relaxed));
-    if summary.frames == 0 {
+    let (summaries, stopped) = (summaries?, watch.stop.load(Ordering::Relaxed));
+    if summaries.iter().all(|summary| summary.frames == 0) {
         let reason = if stopped { "it was stopped before its first frame" } else { "no frame came through" };
-        return Err(Error::NoFrames { uri: options.source.clone(), reason: reason.to_owned() });
+        return Err(Error::NoFrames { uri: options.sources.join(", "), reason: reason.to_owned() });
     }
     if let Some(state) = state {
         state.end(if stopped { "it was asked to stop" } else { "the source ended" });
     }
-    Ok(summary)
+    Ok(summaries)
 }
 
 fn progress_bar() -> ProgressBar {
@@ -200,23 +202,26 @@ fn progress_bar() -> ProgressBar {
 }
 
 /// The result for people.
-pub(crate) fn print(summary: &Summary) {
-    let model = &summary.model;
-    print_line(format_args!("{} v{} {}, {} classes", model.name, model.version, model.precision, model.classes.len()));
+pub(crate) fn print(cameras: &[Summary]) {
+    let Some(last) = cameras.last() else { return };
+    print_line(format_args!("{} v{} {}, {} classes", last.model.name, last.model.version, last.model.precision, last.model.classes.len()));
+    cameras.iter().for_each(print_camera);
+    print_line(format_args!("largest resident memory {:.0} MiB", last.rss_mib));
+}
+
+fn print_camera(summary: &Summary) {
+    if let Some(camera) = summary.camera {
+        print_line(format_args!("camera {camera}"));
+    }
     print_line(format_args!(
         "{} frames in {:.1} s: {:.1} fps, {} dropped, longest gap {:.0} ms",
         summary.frames, summary.seconds, summary.fps, summary.dropped, summary.max_gap_ms
     ));
     print_line(format_args!("{:<12}{:>9}{:>9}{:>9}{:>9}", "station, ms", "p50", "p95", "p99", "max"));
-    for name in STAGES {
-        if let Some(p) = summary.stages.get(name) {
-            print_line(format_args!("{name:<12}{:>9.2}{:>9.2}{:>9.2}{:>9.2}", p.p50_ms, p.p95_ms, p.p99_ms, p.max_ms));
-        }
-    }
-    let p = summary.age;
-    print_line(format_args!("{:<12}{:>9.2}{:>9.2}{:>9.2}{:>9.2}", "age", p.p50_ms, p.p95_ms, p.p99_ms, p.max_ms));
+    let row = |name: &str, p: &Percentiles| print_line(format_args!("{name:<12}{:>9.2}{:>9.2}{:>9.2}{:>9.2}", p.p50_ms, p.p95_ms, p.p99_ms, p.max_ms));
+    STAGES.into_iter().filter_map(|name| summary.stages.get_key_value(name)).for_each(|(name, p)| row(name, p));
+    row("age", &summary.age);
     for (kind, count) in &summary.faults {
         print_line(format_args!("{count} times: {kind}"));
     }
-    print_line(format_args!("largest resident memory {:.0} MiB", summary.rss_mib));
 }

@@ -80,6 +80,7 @@ fn file(folder: &Path) -> PathBuf {
     folder.join("run.json")
 }
 
-fn unix_ms() -> u64 {
+/// Now, in milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }

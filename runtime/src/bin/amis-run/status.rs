@@ -80,7 +80,12 @@ pub(crate) struct RunStatus {
     record: Record,
     /// Where it is, if it runs.
     statistics: Option<Value>,
+    /// What happened in it, oldest first, if it runs.
+    events: Option<Value>,
 }
+
+/// Events that are printed.
+const LAST_EVENTS: usize = 5;
 
 pub(crate) fn run(args: &Args) -> Result<Status> {
     let status = match &args.state {
@@ -100,8 +105,10 @@ pub(crate) fn run(args: &Args) -> Result<Status> {
 }
 
 fn of_run(folder: &std::path::Path) -> Option<RunStatus> {
-    let statistics = ask(folder, &Question::Status).ok();
-    state::read(folder).map(|record| RunStatus { running: statistics.is_some(), record, statistics })
+    let mut live = ask(folder, &Question::Status).ok();
+    let mut part = |name: &str| live.as_mut().map(|live| live[name].take());
+    let (statistics, events) = (part("statistics"), part("events"));
+    state::read(folder).map(|record| RunStatus { running: statistics.is_some(), record, statistics, events })
 }
 
 /// Where a device stands.
@@ -152,22 +159,33 @@ fn print_device(device: &DeviceStatus) {
 
 fn print_run(status: &RunStatus) {
     match (&status.statistics, &status.record.end) {
-        (Some(s), _) => {
-            print_line(format_args!(
-                "running, process {}: {} v{} {}",
-                status.record.pid,
-                text(&s["model"]["name"]),
-                s["model"]["version"],
-                text(&s["model"]["precision"])
-            ));
-            let rate = s["minute"]["fps"].as_f64().unwrap_or(0.0);
-            print_line(format_args!("{} frames, {rate:.1} a second in the last minute, {} dropped", s["frames"], s["dropped"]));
+        (Some(statistics), _) => {
+            let alone = std::slice::from_ref(statistics);
+            let cameras = statistics["cameras"].as_array().map_or(alone, Vec::as_slice);
+            let model = &cameras[0]["model"];
+            let pid = status.record.pid;
+            print_line(format_args!("running, process {pid}: {} v{} {}", text(&model["name"]), model["version"], text(&model["precision"])));
+            cameras.iter().for_each(print_camera);
         }
         (None, Some(end)) => print_line(format_args!("ended: {}", end.reason)),
         (None, None) => print_line("ended without a word: killed, crashed, or the power was cut"),
     }
+    let events = status.events.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    for event in &events[events.len().saturating_sub(LAST_EVENTS)..] {
+        let ago_s = state::unix_ms().saturating_sub(event["unix_ms"].as_u64().unwrap_or(0)) / 1000;
+        print_line(format_args!("{ago_s} s ago: {}", text(&event["text"])));
+    }
     if let Some(end) = &status.record.previous_end {
         print_line(format_args!("the run before ended: {}", end.reason));
+    }
+}
+
+fn print_camera(s: &Value) {
+    let of_camera = s["camera"].as_u64().map(|camera| format!("camera {camera}: ")).unwrap_or_default();
+    let rate = s["minute"]["fps"].as_f64().unwrap_or(0.0);
+    print_line(format_args!("{of_camera}{} frames, {rate:.1} a second in the last minute, {} dropped", s["frames"], s["dropped"]));
+    for (kind, count) in s["faults"].as_object().into_iter().flatten() {
+        print_line(format_args!("{of_camera}{count} times: {kind}"));
     }
 }
 

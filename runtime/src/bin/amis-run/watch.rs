@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use amis_runtime::pipeline::{Parts, RunOptions};
-use amis_runtime::stats::Monitor;
+use amis_runtime::stats::{Journal, Monitor};
 use amis_runtime::swap::Swap;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -23,15 +23,23 @@ const STOP_TIME: Duration = Duration::from_secs(4);
 #[derive(Clone)]
 pub(crate) struct Watch {
     pub(crate) options: Arc<RunOptions>,
-    pub(crate) monitor: Arc<Monitor>,
+    /// By camera.
+    pub(crate) monitors: Vec<Arc<Monitor>>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) swap: Arc<Swap>,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
 impl Watch {
     pub(crate) fn new(options: &RunOptions, parts: &Parts) -> Self {
-        let (monitor, swap) = (Arc::clone(&parts.monitor), Arc::clone(&parts.swap));
-        Self { options: Arc::new(options.clone()), monitor, swap, stop: Arc::new(AtomicBool::new(false)) }
+        let monitors = parts.lanes.iter().map(|lane| Arc::clone(&lane.monitor)).collect();
+        let (journal, swap) = (Arc::clone(&parts.journal), Arc::clone(&parts.swap));
+        Self { options: Arc::new(options.clone()), monitors, journal, swap, stop: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// What has not come back for longer than `limit`, and for how long.
+    fn stuck(&self, limit: Duration) -> Option<(String, Duration)> {
+        self.monitors.iter().filter_map(|monitor| monitor.stuck(limit)).max_by_key(|(_, time)| *time)
     }
 
     /// From now on Ctrl-C and SIGTERM end the run in order, the second time at once, and SIGHUP loads the bundle anew.
@@ -65,13 +73,13 @@ impl Watch {
                     manager.stopping();
                     let since = *stopping.get_or_insert_with(Instant::now);
                     if since.elapsed() > STOP_TIME {
-                        let what = watch.monitor.stuck(Duration::from_secs(1)).map_or("the end of a sink", |(name, _)| name);
+                        let what = watch.stuck(Duration::from_secs(1)).map_or_else(|| "it".to_owned(), |(name, _)| name);
                         give_up(state.as_ref(), &format!("it was asked to stop, and {what} did not come back within {} s", STOP_TIME.as_secs()));
                     }
                 }
-                match watch.monitor.stuck(limit) {
+                match watch.stuck(limit) {
                     Some((name, time)) => give_up(state.as_ref(), &format!("{name} did not come back for {} s", time.as_secs())),
-                    None => manager.alive(&watch.monitor),
+                    None => manager.alive(&watch),
                 }
             }
         });
@@ -97,12 +105,12 @@ struct Manager {
 
 impl Manager {
     /// Feeds the watchdog if the pipeline has done anything since, and tells the first frame.
-    fn alive(&mut self, monitor: &Monitor) {
-        if !self.ready && monitor.silence().is_some() {
+    fn alive(&mut self, watch: &Watch) {
+        if !self.ready && watch.monitors.iter().any(|monitor| monitor.silence().is_some()) {
             self.ready = true;
-            tell(&[NotifyState::Ready, NotifyState::Status(&format!("{} serves", monitor.title()))]);
+            tell(&[NotifyState::Ready, NotifyState::Status(&format!("{} serves", watch.journal.title()))]);
         }
-        let steps = monitor.steps();
+        let steps = watch.monitors.iter().map(|monitor| monitor.steps()).sum();
         if steps != std::mem::replace(&mut self.steps, steps) {
             tell(&[NotifyState::Watchdog]);
         }

@@ -9,16 +9,16 @@ use super::Hub;
 /// Connections at once: ten viewers with two each, and room for machines.
 const MAX_CONNECTIONS: usize = 64;
 
-/// Takes connections until the run ends, each into a thread of its own; `crowded` answers those that are too many.
+/// Takes connections until all hubs are closed, each into a thread of its own; `crowded` answers those that are too many.
 pub(in crate::sink) fn take_all<S, F: FnOnce() + Send + 'static>(
     incoming: impl Iterator<Item = io::Result<S>>,
-    hub: &Hub,
+    hubs: &[Arc<Hub>],
     crowded: impl Fn(&mut S) -> io::Result<()>,
     serve: impl Fn(S) -> F,
 ) {
     let open = Arc::new(AtomicUsize::new(0));
     for stream in incoming {
-        if hub.closed() {
+        if hubs.iter().all(|hub| hub.closed()) {
             return;
         }
         let mut stream = match stream {

@@ -4,6 +4,7 @@ mod accept;
 mod hub;
 mod look;
 mod painter;
+mod served;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -17,6 +18,7 @@ pub(super) use accept::take_all;
 pub(super) use hub::{Hub, Next, Topic};
 pub(super) use look::Look;
 use painter::Painter;
+pub(super) use served::{Served, Server};
 
 /// A copy of a view, because painting goes on while the pipeline fills its buffers anew.
 struct Scene {

@@ -27,9 +27,58 @@ function settings() {
   return `mode=${look.mode}&opacity=${look.opacity}&hide=${[...look.hide].sort((a, b) => a - b).join(",")}`;
 }
 
+// Number of the camera that is shown; 0 shows all of them, with the figures of the first.
+let camera = 1, cameras = 1;
+const figuresOf = () => camera || 1;
+
 function showPicture() {
-  element("picture").src = `stream.mjpg?${settings()}&t=${Date.now()}`;
-  element("snapshot").href = `frame.jpg?${settings()}`;
+  const shown = camera ? [camera] : Array.from({ length: cameras }, (_, i) => i + 1);
+  const pictures = element("pictures");
+  pictures.classList.toggle("all", !camera);
+  while (pictures.children.length > shown.length) {
+    // Without this the stream of a picture that has gone would go on.
+    pictures.lastChild.src = "";
+    pictures.lastChild.remove();
+  }
+  while (pictures.children.length < shown.length) {
+    const picture = node("img", { alt: `Live picture of camera ${shown[pictures.children.length]}` });
+    picture.addEventListener("error", pictureFailed);
+    pictures.append(picture);
+  }
+  shown.forEach((number, i) => {
+    pictures.children[i].src = `stream.mjpg?camera=${number}&${settings()}&t=${Date.now()}`;
+    pictures.children[i].onclick = camera ? null : () => choose(number);
+  });
+  element("snapshot").href = `frame.jpg?camera=${figuresOf()}&${settings()}`;
+}
+
+// Too many different pictures at once, for example: those that were left end in a moment.
+function pictureFailed(event) {
+  if (event.target.getAttribute("src")) setTimeout(() => event.target.isConnected && showPicture(), 2000);
+}
+
+function choose(number) {
+  camera = number;
+  document.querySelectorAll("[data-camera]").forEach((b) => b.setAttribute("aria-pressed", Number(b.dataset.camera) === camera));
+  element("of").textContent = cameras > 1 ? ` of camera ${figuresOf()}` : "";
+  charts.forEach((chart) => { chart.past = []; });
+  showPicture();
+  listen();
+}
+
+// One button for each camera and one for all, if there are several.
+function choices(count) {
+  if (count === cameras) return;
+  cameras = count;
+  camera = Math.min(camera, count);
+  element("cameras").hidden = count === 1;
+  element("cameras").replaceChildren(...Array.from({ length: count + 1 }, (_, number) => {
+    const button = node("button", { textContent: number ? `Camera ${number}` : "All" });
+    button.dataset.camera = number;
+    button.addEventListener("click", () => choose(number));
+    return button;
+  }));
+  choose(camera);
 }
 
 let waiting;
@@ -113,9 +162,14 @@ function light() {
   element("dot").title = lastFrame === 0 ? "waiting for the first frame" : silent ? "no frames" : "live";
 }
 
+let events;
 function listen() {
-  const events = new EventSource("events");
+  if (events) events.close();
+  // Every stream tells the events from the first on.
+  element("notes").replaceChildren();
+  events = new EventSource(`events?camera=${figuresOf()}`);
   let drawn = 0;
+  events.addEventListener("cameras", (event) => choices(Number(event.data)));
   events.addEventListener("result", (event) => {
     lastFrame = Date.now();
     // Five times a second is enough for the eye.
@@ -130,11 +184,12 @@ function listen() {
     element("notes").prepend(node("li", { className: warning ? "warning" : "" }, node("time", { textContent: new Date(unix_ms).toLocaleTimeString() }), text));
     while (element("notes").children.length > 100) element("notes").lastChild.remove();
   });
+  const failed = events;
   events.onerror = () => {
-    // Started anew, the program tells its events from the first on, and the picture has to be asked for again.
-    events.close();
+    failed.close();
     setTimeout(() => {
-      element("notes").replaceChildren();
+      if (events !== failed) return;
+      // The program may have been started anew, with other cameras.
       showPicture();
       listen();
     }, 2000);
@@ -149,8 +204,7 @@ element("opacity").addEventListener("input", (event) => {
   look.opacity = Number(event.target.value);
   changed();
 });
-// Too many different pictures at once, for example: those that were left end in a moment.
-element("picture").addEventListener("error", () => setTimeout(showPicture, 2000));
+element("picture").addEventListener("error", pictureFailed);
 setInterval(light, 500);
 changed();
 listen();

@@ -3,11 +3,12 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use subtle::ConstantTimeEq;
 
 use super::http::{Refusal, Request, refuse};
 use crate::sink::live::{Hub, Look, Next, Topic};
-use crate::stats::Monitor;
+use crate::stats::{Journal, Monitor, Report, prometheus};
 
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -23,10 +24,16 @@ const BOUNDARY: &str = "amis-frame";
 
 /// What the server knows.
 pub(super) struct Site {
-    pub(super) hub: Arc<Hub>,
-    pub(super) monitor: Arc<Monitor>,
+    pub(super) cameras: Vec<Camera>,
+    pub(super) journal: Arc<Journal>,
     pub(super) token: Option<String>,
     pub(super) address: SocketAddr,
+}
+
+/// What it knows of a camera.
+pub(super) struct Camera {
+    pub(super) hub: Arc<Hub>,
+    pub(super) monitor: Arc<Monitor>,
 }
 
 impl Site {
@@ -54,6 +61,12 @@ impl Site {
         {
             return request.answer(stream, "401 Unauthorized", HTML, "WWW-Authenticate: Bearer\r\n", include_bytes!("token.html"));
         }
+        let asked = request.settings().find(|(key, _)| *key == "camera").map(|(_, number)| number);
+        let number = asked.map_or(Some(1), |number| number.parse().ok());
+        let Some(camera) = number.and_then(|number: usize| self.cameras.get(number.wrapping_sub(1))) else {
+            let reason = format!("camera is {:?}, expected a number from 1 to {}\n", asked.unwrap_or_default(), self.cameras.len());
+            return request.answer(stream, "400 Bad Request", TEXT, "", reason.as_bytes());
+        };
         match path {
             "/" => {
                 let keep = self.token.as_ref().map(|token| format!("Set-Cookie: {cookie}={token}; HttpOnly; SameSite=Strict; Path=/\r\n"));
@@ -61,33 +74,72 @@ impl Site {
             }
             "/page.css" => request.answer(stream, "200 OK", "text/css; charset=utf-8", "", include_bytes!("page.css")),
             "/page.js" => request.answer(stream, "200 OK", "text/javascript; charset=utf-8", "", include_bytes!("page.js")),
-            "/stats.json" => request.answer(stream, "200 OK", JSON, "", &self.statistics()),
-            "/metrics" => request.answer(stream, "200 OK", "text/plain; version=0.0.4; charset=utf-8", "", self.monitor.summary().prometheus().as_bytes()),
-            "/classmap.png" => self.next(request, stream, Topic::ClassMap, "image/png"),
-            "/result.json" => self.next(request, stream, Topic::Result, JSON),
+            "/stats.json" => request.answer(stream, "200 OK", JSON, "", &json(&self.report(asked.map(|_| camera)))),
+            "/metrics" => {
+                let text = prometheus(&self.report(None).0);
+                request.answer(stream, "200 OK", "text/plain; version=0.0.4; charset=utf-8", "", text.as_bytes())
+            }
+            "/classmap.png" => camera.next(request, stream, Topic::ClassMap, "image/png"),
+            "/result.json" => camera.next(request, stream, Topic::Result, JSON),
             "/frame.jpg" | "/stream.mjpg" => match Look::parse(request.settings()) {
                 Err(reason) => request.answer(stream, "400 Bad Request", TEXT, "", reason.as_bytes()),
-                Ok(look) if path == "/frame.jpg" => self.next(request, stream, Topic::Picture(look), "image/jpeg"),
-                Ok(look) => self.pictures(request, stream, look),
+                Ok(look) if path == "/frame.jpg" => camera.next(request, stream, Topic::Picture(look), "image/jpeg"),
+                Ok(look) => camera.pictures(request, stream, look),
             },
-            "/events" => self.events(request, stream),
+            "/events" => self.events(request, stream, camera),
             _ => request.answer(stream, "404 Not Found", TEXT, "", b"not found\n"),
         }
     }
 
-    fn statistics(&self) -> Vec<u8> {
-        serde_json::to_vec(&self.monitor.summary()).unwrap_or_default()
+    /// Statistics of one camera, or of all.
+    fn report(&self, one: Option<&Camera>) -> Report {
+        let all = || self.cameras.iter().map(|camera| camera.monitor.summary()).collect();
+        Report(one.map_or_else(all, |camera| vec![camera.monitor.summary()]))
     }
 
+    /// All is well while every camera has frames.
     fn health(&self, request: &Request, stream: &mut TcpStream) -> io::Result<()> {
-        let (status, text) = match self.monitor.silence() {
-            Some(silence) if silence < SILENCE => ("200 OK", "ok\n".to_owned()),
-            Some(silence) => ("503 Service Unavailable", format!("no frame for {} s\n", silence.as_secs())),
-            None => ("503 Service Unavailable", "no frame yet\n".to_owned()),
-        };
-        request.answer(stream, status, TEXT, "", text.as_bytes())
+        let ill = self.cameras.iter().find_map(|Camera { monitor, .. }| {
+            let of_camera = monitor.camera().map(|camera| format!("camera {camera}: ")).unwrap_or_default();
+            match monitor.silence() {
+                Some(silence) if silence < SILENCE => None,
+                Some(silence) => Some(format!("{of_camera}no frame for {} s\n", silence.as_secs())),
+                None => Some(format!("{of_camera}no frame yet\n")),
+            }
+        });
+        match ill {
+            None => request.answer(stream, "200 OK", TEXT, "", b"ok\n"),
+            Some(text) => request.answer(stream, "503 Service Unavailable", TEXT, "", text.as_bytes()),
+        }
     }
 
+    /// Server-sent events: first `cameras`, their number; `result` for every frame of a camera, `stats` every second, `note` for what happened.
+    fn events(&self, request: &Request, stream: &mut TcpStream, camera: &Camera) -> io::Result<()> {
+        let Some(mut subscription) = camera.hub.subscribe(Topic::Result) else { return too_many_looks(request, stream) };
+        if !request.begin(stream, "text/event-stream")? {
+            return Ok(());
+        }
+        event(stream, "cameras", &json(&self.cameras.len()))?;
+        let (mut told, mut due) = (0, Instant::now());
+        loop {
+            if Instant::now() >= due {
+                for note in self.journal.events_after(told) {
+                    told = note.number;
+                    event(stream, "note", &json(&note))?;
+                }
+                event(stream, "stats", &json(&camera.monitor.summary()))?;
+                due = Instant::now() + STATISTICS_PERIOD;
+            }
+            match subscription.next(due) {
+                Next::Closed => return Ok(()),
+                Next::New(result) => event(stream, "result", &result)?,
+                Next::Nothing => {}
+            }
+        }
+    }
+}
+
+impl Camera {
     /// Answers with what is made of the next frame.
     fn next(&self, request: &Request, stream: &mut TcpStream, topic: Topic, kind: &str) -> io::Result<()> {
         let Some(mut subscription) = self.hub.subscribe(topic) else { return too_many_looks(request, stream) };
@@ -116,30 +168,10 @@ impl Site {
             }
         }
     }
+}
 
-    /// Server-sent events: `result` for every frame, `stats` every second, `note` for what happened.
-    fn events(&self, request: &Request, stream: &mut TcpStream) -> io::Result<()> {
-        let Some(mut subscription) = self.hub.subscribe(Topic::Result) else { return too_many_looks(request, stream) };
-        if !request.begin(stream, "text/event-stream")? {
-            return Ok(());
-        }
-        let (mut told, mut due) = (0, Instant::now());
-        loop {
-            if Instant::now() >= due {
-                for note in self.monitor.events_after(told) {
-                    told = note.number;
-                    event(stream, "note", &serde_json::to_vec(&note).unwrap_or_default())?;
-                }
-                event(stream, "stats", &self.statistics())?;
-                due = Instant::now() + STATISTICS_PERIOD;
-            }
-            match subscription.next(due) {
-                Next::Closed => return Ok(()),
-                Next::New(result) => event(stream, "result", &result)?,
-                Next::Nothing => {}
-            }
-        }
-    }
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 /// Writes an event; JSON has no line breaks of its own.
