@@ -222,6 +222,27 @@ fn a_missing_or_foreign_parent_is_an_error_and_never_a_fresh_model() {
 }
 
 #[test]
+fn a_run_goes_on_from_any_step_and_ends_like_one_that_trained_all() {
+    tch::set_num_threads(1);
+    let folder = tempfile::tempdir().unwrap();
+    let root = data(folder.path());
+    let (whole, one_more) = (folder.path().join("whole"), folder.path().join("one-more"));
+    run(&config(&root, &[]), &whole, None).unwrap();
+    let base = format!("train.base_checkpoint={}", whole.join("step-1").display());
+    // The images of steps that are not trained need not be there any more.
+    for step in 0..2 {
+        fs::remove_file(root.join(format!("ImageSets/Steps/4-1-1/{step}.txt"))).unwrap();
+    }
+    let summary = run(&config(&root, &[&base]), &one_more, None).unwrap();
+    assert_eq!(summary.checkpoints, [whole.join("step-1"), one_more.join("step-2")]);
+    assert_eq!(weights(&one_more, 2), weights(&whole, 2));
+    let base = format!("train.base_checkpoint={}", whole.join("step-2").display());
+    let fewer = config(&root, &[&base, "task.steps=[[\"road\",\"pavement\",\"building\",\"car\"],[\"tree\"]]"]);
+    let error = run(&fewer, &folder.path().join("fewer"), None).unwrap_err().to_string();
+    assert!(error.contains("it is step 2, and the configuration has 2 steps"), "{error}");
+}
+
+#[test]
 fn a_step_without_images_and_a_class_without_a_name_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let root = data(folder.path());

@@ -128,7 +128,7 @@ pub struct TrainConfig {
     /// Epochs between two validations; the checkpoint with the best mean IoU over the step's own classes is kept.
     #[serde(default = "default_eval")]
     pub eval_every: usize,
-    /// Checkpoint to take as base step instead of training one.
+    /// Finished checkpoint to go on from, in place of training its step and those before; mostly a base step.
     #[serde(default)]
     pub base_checkpoint: Option<PathBuf>,
     /// Weights that the encoder of the base step starts from: timm's or the reference's, safetensors or `.pth`.

@@ -138,7 +138,7 @@ impl RunData {
 
 fn finished(dir: &Path, config: &RunConfig, step: usize) -> Result<Option<Finished>> {
     let folder = match &config.train.base_checkpoint {
-        Some(base) if step == 0 => base.clone(),
+        Some(base) if Checkpoint::open(base).map_or(0, |c| c.manifest.step) == step => base.clone(),
         _ => dir.join(format!("step-{step}")),
     };
     if !folder.join("checkpoint.json").exists() {

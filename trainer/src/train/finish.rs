@@ -15,16 +15,11 @@ use crate::{Error, Result};
 /// Validation images that a checkpoint keeps with their logits, for verifying exports.
 const SAMPLES: usize = 4;
 
-/// The finished checkpoint of a step, if the run has it already: in its folder, or named as base.
+/// The finished checkpoint of a step, if the run has it already.
 ///
 /// # Errors
 /// A checkpoint that is damaged, or was made with another parent.
 pub(super) fn find(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) -> Result<Option<Checkpoint>> {
-    if step == 0
-        && let Some(base) = &run.config.train.base_checkpoint
-    {
-        return Ok(Some(Checkpoint::open(base)?));
-    }
     let dir = folder(run, step);
     // Network file systems remember for a while that a file was not there: a rank that is about to read it must not have asked.
     if !run.ranks.any(run.ranks.is_first() && dir.join("checkpoint.json").exists()) {

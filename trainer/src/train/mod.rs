@@ -103,7 +103,7 @@ impl Run<'_> {
     }
 }
 
-/// Trains all steps of `config` into the folder of `place`. Steps that are finished there are kept; a started one goes on where its state was saved.
+/// Trains all steps of `config` into the folder of `place`, those behind `train.base_checkpoint` if there is one. Steps that are finished there are kept; a started one goes on where its state was saved.
 ///
 /// # Errors
 /// A data set that does not fit the configuration, a foreign folder or parent, another process in the folder, no memory, diverging losses, or
@@ -113,7 +113,7 @@ pub fn run(config: &Config, place: Place<'_>, observer: &mut dyn Observer) -> Re
     let Place { dir, ranks, device, stop } = place;
     let own = ranks.share(config.train.batch)?;
     let plan = Plan::new(config)?;
-    networks::check_base(config, &plan)?;
+    let given = networks::given(config, &plan)?;
     let _lock = if ranks.is_first() { Some(prepare(config, &plan, dir)?) } else { None };
     ranks.wait();
     ranks.agree("configuration", || Ok(plan::resolved(config)?.to_string().into_bytes()))?;
@@ -125,8 +125,13 @@ pub fn run(config: &Config, place: Place<'_>, observer: &mut dyn Observer) -> Re
     let run = Run { config, plan, dir, ranks, own, device, stop };
     let mut checkpoints: Vec<Checkpoint> = Vec::new();
     let mut steps = Vec::new();
-    for step in 0..run.plan.steps.len() {
-        let (checkpoint, found) = match finish::find(&run, step, checkpoints.last())? {
+    let first = given.as_ref().map_or(0, |base| base.manifest.step);
+    for step in first..run.plan.steps.len() {
+        let known = match &given {
+            Some(base) if step == first => Some(base.clone()),
+            _ => finish::find(&run, step, checkpoints.last())?,
+        };
+        let (checkpoint, found) = match known {
             Some(checkpoint) => (checkpoint, true),
             None => {
                 let doing = || format!("preparing step {step}");

@@ -46,12 +46,20 @@ pub(super) fn networks(run: &Run<'_>, step: usize, parent: Option<&Checkpoint>) 
     Ok(Networks { new: segmenter(&groups, &weights, run.device, true)?, old, closed_gates })
 }
 
-/// Checks a base that is given instead of trained, before the data set is read and the folder claimed.
+/// The checkpoint that is given instead of training its step and those before, checked before the folder is claimed.
 ///
 /// # Errors
-/// Not there, or of other classes or sizes than the run.
-pub(super) fn check_base(config: &Config, plan: &Plan) -> Result<()> {
-    config.train.base_checkpoint.as_ref().map_or(Ok(()), |base| check_parent(config, plan, 1, &Checkpoint::open(base)?))
+/// Not there, of other classes or sizes than the run, or of its last step.
+pub(super) fn given(config: &Config, plan: &Plan) -> Result<Option<Checkpoint>> {
+    let Some(base) = &config.train.base_checkpoint else { return Ok(None) };
+    let base = Checkpoint::open(base)?;
+    let (step, steps) = (base.manifest.step + 1, plan.steps.len());
+    if step > steps {
+        let reason = format!("it is step {}, and the configuration has {steps} steps", step - 1);
+        return Err(Error::Parent { step, parent: base.dir, reason });
+    }
+    check_parent(config, plan, step, &base)?;
+    Ok(Some(base))
 }
 
 /// A parent knows exactly the classes of the steps before, in this order, in a network of these sizes, with the same input.

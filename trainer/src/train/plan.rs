@@ -1,6 +1,6 @@
 use std::collections::{BTreeSet, HashMap};
 
-use amis_artifacts::checkpoint::ImageListRef;
+use amis_artifacts::checkpoint::{Checkpoint, ImageListRef};
 use amis_artifacts::classes::ClassList;
 use amis_artifacts::files::sha256;
 use amis_artifacts::model_spec::Groups;
@@ -23,7 +23,7 @@ pub struct Plan {
     pub classes: ClassList,
     /// Label values that the data set may hold.
     pub known_values: Vec<u8>,
-    /// Training images of every step.
+    /// Training images of every step; none of the steps up to `train.base_checkpoint`, which are not trained.
     pub images: Vec<Vec<String>>,
     /// Validation images.
     pub val: Vec<String>,
@@ -48,7 +48,7 @@ impl Plan {
         let steps = folder.class_ids(&config.task.steps)?;
         label_mapping::check_steps(&steps)?;
         let names: Vec<&str> = std::iter::once("background").chain(config.task.steps.iter().flatten().map(String::as_str)).collect();
-        let images = step_images(config, &folder, &steps, progress)?;
+        let images = step_images(config, &folder, &steps, given_steps(config), progress)?;
         let val = folder.read_list(&config.task.val)?;
         let known_values = folder.label_values()?;
         Ok(Self { classes: ClassList::from_names(&names)?, folder, steps, known_values, images, val })
@@ -73,7 +73,13 @@ impl Plan {
     }
 }
 
-fn step_images(config: &Config, folder: &DataFolder, steps: &[Vec<u8>], progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Vec<Vec<String>>> {
+/// How many steps come with `train.base_checkpoint`. What is wrong with it is said before training starts.
+fn given_steps(config: &Config) -> usize {
+    config.train.base_checkpoint.as_ref().and_then(|base| Checkpoint::open(base).ok()).map_or(0, |base| base.manifest.step + 1)
+}
+
+/// Images of every step from `first` on; the steps before need none.
+fn step_images(config: &Config, folder: &DataFolder, steps: &[Vec<u8>], first: usize, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Vec<Vec<String>>> {
     match &config.task.images {
         StepImages::Lists { lists } => {
             let read = |step| {
@@ -84,7 +90,7 @@ fn step_images(config: &Config, folder: &DataFolder, steps: &[Vec<u8>], progress
                 }
             };
             if !config.task.offline {
-                return (0..steps.len()).map(read).collect();
+                return (0..steps.len()).map(|step| if step < first { Ok(Vec::new()) } else { read(step) }).collect();
             }
             // An image that several steps show is seen once an epoch, like the others.
             let mut seen = BTreeSet::new();
@@ -103,7 +109,7 @@ fn step_images(config: &Config, folder: &DataFolder, steps: &[Vec<u8>], progress
                 Err(amis_data::Error::EmptyStep { .. }) => Err(Error::NoImages { step, list: list.clone() }),
                 names => Ok(names?),
             };
-            (0..steps.len()).map(images).collect()
+            (0..steps.len()).map(|step| if step < first { Ok(Vec::new()) } else { images(step) }).collect()
         }
     }
 }
