@@ -87,7 +87,7 @@ test-v4l2: setup ## cameras, on the kernel's virtual camera driver
 test-updates: setup ## updates of devices: power cut and killed anywhere, attacked, and over a bad link
 	@scripts/setup-updates.sh
 	cargo build $(cargo_flags)
-	AMIS_KILLS=$(or $(KILLS),100) AMIS_BAD_LINK=1 cargo test $(cargo_flags) --test update --test updates
+	AMIS_KILLS=$(or $(KILLS),100) AMIS_BAD_LINK=1 cargo test $(cargo_flags) --test update --test updates --test attacks
 
 # In an emulator and a virtual machine; installs both if you are root, and downloads a kernel.
 test-arm: cross ## tests of amis-run for a Jetson, with ONNX Runtime and on the kernel's virtual camera

@@ -281,6 +281,50 @@ pub enum Error {
         /// Files of its keys.
         known: String,
     },
+    /// A program of the toolkit that is not beside this one.
+    #[error("{} is not there", path.display())]
+    #[diagnostic(code(amis::environment::program), help("the programs of the toolkit belong into one folder: make build"))]
+    NoProgram {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A program that ended with an error; it has said why.
+    #[error("{command} failed with {status}")]
+    #[diagnostic(code(amis::export::station), help("its message stands above; the same command here goes on from this station"))]
+    Station {
+        /// The command line.
+        command: String,
+        /// Exit code or signal.
+        status: String,
+    },
+    /// A program whose result is not what it promises.
+    #[error("{command} printed no usable result: {reason}")]
+    #[diagnostic(code(amis::environment::result), help("programs of different versions may be mixed; build all again: make build"))]
+    StationResult {
+        /// The command line.
+        command: String,
+        /// What was found and expected.
+        reason: String,
+    },
+    /// A checkpoint or data set that one more step cannot be made from.
+    #[error("no step can be made from {}: {reason}", path.display())]
+    #[diagnostic(
+        code(amis::input::step_data),
+        help("docs/data.md shows the layouts; `amis-train import-labels` makes one from drawn annotations; a checkpoint has to come from `amis-train run`")
+    )]
+    StepData {
+        /// The checkpoint or data set.
+        path: PathBuf,
+        /// Found and expected.
+        reason: String,
+    },
+    /// A model that is not named.
+    #[error("which model? The repository has: {known}")]
+    #[diagnostic(code(amis::usage::model), help("name it by --model"))]
+    NoModel {
+        /// Names in the repository.
+        known: String,
+    },
     /// A rotation that was interrupted.
     #[error("a rotation of keys in {} was interrupted", path.display())]
     #[diagnostic(code(amis::export::interrupted), help("every command that changes the repository finishes it first: `amis-export repo publish`"))]

@@ -62,18 +62,20 @@ pub fn add(repository: &mut Repository, path: &Path, channel: Channel, devices: 
     let (name, version) = (manifest.name.clone(), manifest.version);
     let release = format!("{name}-{version}");
     let mut wanted = repository.wanted().clone();
+    let file = TargetName::new(bundle_file(&name, version)).map_err(|e| damaged(path, e))?;
     let highest = highest(&wanted, &name);
-    if version <= highest {
+    let sha256 = hashes(&files::sha256_file(path)?)?;
+    // The very same bundle may come again: to change channel and devices, or because the first time was interrupted.
+    let again = wanted.targets.remove(&file).is_some_and(|target| target.hashes == sha256);
+    if version <= highest && !again {
         return Err(Error::Version { release, highest });
     }
     let parent = parent(repository, &wanted, &manifest)?;
     let comparisons = gate.check(&manifest, parent.as_ref().map(|(manifest, _)| manifest))?;
     // Reads it to the end: a bundle with a damaged file is refused here and not by a thousand devices.
-    let scratch =
-        tempfile::tempdir_in(&repository.dir).map_err(|source| amis_artifacts::Error::Io { action: "write", path: repository.dir.clone(), source })?;
+    let scratch = repository.scratch()?;
     bundle::unpack(path, scratch.path())?;
 
-    let file = TargetName::new(bundle_file(&name, version)).map_err(|e| damaged(path, e))?;
     let entry = Release {
         name: name.clone(),
         version,
@@ -89,7 +91,7 @@ pub fn add(repository: &mut Repository, path: &Path, channel: Channel, devices: 
     let patch = parent.as_ref().map(|(parent, file)| delta::make(repository, (parent, file), (&manifest, scratch.path()), bytes)).transpose()?.flatten();
     let patch_bytes = patch.as_ref().map(|(_, target)| target.length);
     wanted.targets.extend(patch);
-    set_highest(&mut wanted, &name, version);
+    set_highest(&mut wanted, &name, version.max(highest));
     repository.stage(wanted)?;
     let parent = parent.map(|(p, _)| format!("{}-{}", p.name, p.version));
     Ok(Added { release, bytes, channels: entry.channels, parent, patch_bytes, comparisons })
@@ -103,6 +105,10 @@ fn parent(repository: &Repository, wanted: &Targets, new: &BundleManifest) -> Re
         let file = TargetName::new(bundle_file(&name, version)).map_err(|e| damaged(&repository.dir, e))?;
         let path = repository.target_path(&file, &wanted.targets[&file]);
         let manifest = bundle::read_manifest(&path)?;
+        if newest.is_none() {
+            // That is what devices run, whatever the bundle was trained from.
+            new.classes.must_extend(&manifest.classes)?;
+        }
         let is_parent = match &new.parent {
             Some(parent) => parent.manifest_sha256 == release.manifest_sha256,
             None => new.lineage.parent_sha256.as_ref() == Some(&manifest.lineage.checkpoint_sha256),

@@ -24,8 +24,7 @@ pub(super) fn make(
     new: (&BundleManifest, &Path),
     full_bytes: u64,
 ) -> Result<Option<(TargetName, Target)>> {
-    let scratch =
-        tempfile::tempdir_in(&repository.dir).map_err(|source| amis_artifacts::Error::Io { action: "write", path: repository.dir.clone(), source })?;
+    let scratch = repository.scratch()?;
     let (old_dir, file) = (scratch.path().join("parent"), scratch.path().join("patch"));
     bundle::unpack(parent.1, &old_dir)?;
     let bytes = patch::make(&old_dir, new.1, &file)?;

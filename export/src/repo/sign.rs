@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 
 use amis_artifacts::files;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tough::schema::{Hashes, Metafile, Role, RoleType, Root, Signature, Signed};
 
 use super::keys::SigningKey;
@@ -24,9 +24,9 @@ pub(super) fn lifetime_days(role: RoleType) -> i64 {
     }
 }
 
-/// When something signed now expires.
+/// When something signed now expires, in whole seconds.
 pub(super) fn expiry(now: Timestamp, days: i64) -> Timestamp {
-    now.saturating_add(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MAX)
+    Timestamp::from_second(now.as_second() + 24 * 3600 * days).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether a role should be signed again when its key is at hand: a third of its time is left.

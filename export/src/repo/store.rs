@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use amis_artifacts::files;
 use amis_artifacts::release::{PATCH_KEY, Patch, RELEASE_KEY, Release};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 use tough::schema::{Root, Signed, Snapshot, Target, Targets, Timestamp};
 use tough::{ExpirationEnforcement, FilesystemTransport, RepositoryLoader, TargetName};
 use url::Url;
@@ -16,6 +17,8 @@ use crate::{Error, Result};
 
 /// Key in `targets.json` of the highest version that every name ever had: a version is never given again, even after it was withdrawn.
 const HIGHEST_KEY: &str = "amis_highest";
+/// Folders of work that is not finished start with this.
+const SCRATCH: &str = ".scratch-";
 /// Files that replace those of `metadata/` together; written by a rotation, see [`Pending`].
 const PENDING: &str = "pending.json";
 
@@ -68,6 +71,10 @@ impl Repository {
         for folder in ["", "metadata", "targets"] {
             files::remove_temporaries(&dir.join(folder));
         }
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten().filter(|e| e.file_name().to_string_lossy().starts_with(SCRATCH)) {
+            let path = entry.path();
+            fs::remove_dir_all(&path).map_err(|source| amis_artifacts::Error::Io { action: "remove", path, source })?;
+        }
         Self::load(dir, Some(held))
     }
 
@@ -100,6 +107,12 @@ impl Repository {
         })
     }
 
+    /// Names of all models that ever were in it, with the highest version each had, published or staged.
+    pub fn models(&self) -> Vec<(String, u64)> {
+        let all = self.wanted()._extra.get(HIGHEST_KEY).and_then(|all| all.as_object());
+        all.into_iter().flatten().filter_map(|(name, version)| Some((name.clone(), version.as_u64()?))).collect()
+    }
+
     /// The files of the next publication: what is staged, otherwise what is published.
     pub(super) fn wanted(&self) -> &Targets {
         self.staged.as_ref().unwrap_or(&self.targets.signed)
@@ -110,6 +123,12 @@ impl Repository {
         files::write_json(&self.dir.join("staged.json"), &targets)?;
         self.staged = Some(targets);
         Ok(())
+    }
+
+    /// A folder for work on this file system, gone with the value; what a killed process left is removed when the repository is opened to be changed.
+    pub(super) fn scratch(&self) -> Result<TempDir> {
+        let made = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(&self.dir);
+        Ok(made.map_err(|source| amis_artifacts::Error::Io { action: "write", path: self.dir.clone(), source })?)
     }
 
     /// Where the file of an entry lies.

@@ -58,6 +58,33 @@ fn classes_only_grow_and_versions_only_go_up() {
 }
 
 #[test]
+fn classes_extend_the_newest_release_as_well_as_the_parent() {
+    let dir = site(0);
+    let dir = dir.path();
+    add(dir, 1, Channel::Stable);
+    add(dir, 2, Channel::Stable);
+    let mut fork = manifest(3, &[Some(0.9); 3]);
+    fork.classes = ClassList::from_names(&["background", "road", "person"]).unwrap();
+    fork.groups = amis_artifacts::model_spec::Groups(vec![1, 1, 1]);
+    fork.lineage.parent_sha256 = Some("1".into());
+    let error = try_add(dir, write(dir, fork), &STRICT).unwrap_err().to_string();
+    assert!(error.contains("id 2 was car"), "{error}");
+}
+
+#[test]
+fn the_same_bundle_may_come_again_for_other_devices() {
+    let dir = site(0);
+    let dir = dir.path();
+    add(dir, 1, Channel::Canary);
+    add(dir, 1, Channel::Stable);
+    let other = write(dir, manifest(1, &[Some(0.7); 2]));
+    assert!(matches!(try_add(dir, other, &STRICT), Err(Error::Version { highest: 1, .. })));
+    crate::flow::publish(dir, repo::What::Staged);
+    let releases = crate::client::Client::new(&dir.join("site")).releases();
+    assert_eq!(releases, [("yard-1".to_owned(), "canary stable".to_owned())]);
+}
+
+#[test]
 fn the_parent_is_the_bundle_that_it_was_trained_from() {
     let dir = site(0);
     let dir = dir.path();

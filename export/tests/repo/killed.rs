@@ -68,6 +68,8 @@ fn what_was_copied_for_a_staging_that_never_was_goes_with_the_next_publication()
     let dir = site(0);
     let dir = dir.path();
     std::fs::write(dir.join("site/targets/00.yard-1.amis"), "half").unwrap();
+    std::fs::create_dir_all(dir.join("site/.scratch-1/parent")).unwrap();
     crate::flow::publish(dir, repo::What::Staged);
     assert_eq!(dir.join("site/targets").read_dir().unwrap().count(), 0);
+    assert!(!dir.join("site/.scratch-1").exists());
 }
