@@ -25,7 +25,7 @@ distributed := --features amis-trainer/distributed
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup env build build-distributed demo results check cross package test test-package test-distributed test-v4l2 test-updates test-arm hil hil-cuda bench bench-data bench-step bench-run bench-calibration bench-cuda soak clean
+.PHONY: help setup env build build-distributed demo results check cross package test test-package test-distributed test-v4l2 test-updates test-arm hil hil-cuda bench bench-data bench-step bench-run bench-calibration bench-cuda soak fuzz clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -125,6 +125,10 @@ bench-calibration: setup ## calibration for INT8, beside onnxruntime.quantizatio
 
 bench-cuda: setup ## a training step on a CUDA GPU: time, memory, losses against the CPU's
 	cargo bench --locked --workspace --bench cuda
+
+# make fuzz SECONDS=20; it runs each target for two minutes.
+fuzz: setup ## fuzz targets for what comes from outside, with libFuzzer
+	scripts/fuzz.sh "$(or $(SECONDS),120)" $(TARGETS)
 
 clean: ## removes what was built and demo-out/, keeps what set-up made
 	cargo clean

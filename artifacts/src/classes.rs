@@ -16,6 +16,7 @@ pub const MAX_CLASSES: usize = 255;
 
 /// One class. Its id is its place in the list and in the network's output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Class {
     /// Value in label maps and channel of the network's output.
@@ -28,7 +29,9 @@ pub struct Class {
 
 /// Classes in order of their ids: background first, then by step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "Vec<Class>", into = "Vec<Class>")]
+#[cfg_attr(test, schemars(with = "Vec<Class>"))]
 pub struct ClassList(Vec<Class>);
 
 impl ClassList {

@@ -6,6 +6,7 @@ use crate::{Error, Result};
 
 /// How a frame of another shape is fitted into the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
     /// The whole frame, sides scaled separately.
@@ -18,6 +19,7 @@ pub enum Fit {
 
 /// Filter of the resize.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Filter {
     /// Triangle filter, widened when shrinking (antialiased), as PIL's `BILINEAR`.
@@ -26,6 +28,7 @@ pub enum Filter {
 
 /// Order of the input's three channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ChannelOrder {
     /// Red, green, blue.
@@ -36,6 +39,7 @@ pub enum ChannelOrder {
 
 /// The network's input `[1, 3, height_px, width_px]`: `(value / 255 - mean) / std` per channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImageSpec {
     /// Height of the input.

@@ -63,6 +63,7 @@ fn wrong(reason: String) -> Error {
 
 /// Sizes of the class groups `[1, base, new_1, ...]`: one parameter per group carries the class embeddings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Groups(pub Vec<u32>);
 

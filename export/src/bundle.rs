@@ -1,10 +1,14 @@
 //! Packs graphs of a checkpoint into a bundle `<name>-<version>.amis`.
 
+mod parent;
+mod self_test;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use amis_artifacts::bundle::{self, BundleManifest, FORMAT_VERSION, FileEntry, GraphEntry, Lineage};
+use amis_artifacts::bundle::{self, BundleManifest, CalibrationSummary, FORMAT_VERSION, FileEntry, GraphEntry, Lineage};
+use amis_artifacts::calibration::{CalibrationKey, CalibrationTable};
 use amis_artifacts::checkpoint::Checkpoint;
 use amis_artifacts::files;
 use amis_artifacts::onnx::{self, DataLocation, DataType, DimensionValue, GraphProto, ModelProto};
@@ -13,6 +17,10 @@ use crate::compare::Comparison;
 use crate::graph::CHECKPOINT_KEY;
 use crate::{Error, Result};
 
+/// Target of the graphs that run in ONNX Runtime.
+const CPU: &str = "cpu";
+/// Precision of the graph that others are held against.
+const FLOAT: &str = "fp32";
 /// Precisions that a bundle's graph may have.
 pub const PRECISIONS: [&str; 3] = ["fp32", "fp16", "int8"];
 
@@ -49,20 +57,55 @@ impl FromStr for GraphFile {
     }
 }
 
-/// Checks every graph against the checkpoint and writes `<dir>/<name>-<version>.amis`; gives its path and manifest. `verification` is a
-/// [`Comparison`]'s file, whose numbers go into the manifest.
+/// What to pack.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// Name of the model.
+    pub name: &'a str,
+    /// Its version; counts up.
+    pub version: u64,
+    /// The graphs.
+    pub graphs: &'a [GraphFile],
+    /// A [`Comparison`]'s file, whose numbers go into the manifest.
+    pub verification: Option<&'a Path>,
+    /// The table that INT8 graphs were made with.
+    pub calibration: Option<&'a Path>,
+    /// The bundle that this one follows, packed or unpacked.
+    pub parent: Option<&'a Path>,
+    /// Folder of pictures for the self-test; none: inputs that the trainer left in the checkpoint.
+    pub self_test: Option<&'a Path>,
+    /// The float32 graph for the CPU, if it is not one of `graphs`.
+    pub reference: Option<&'a Path>,
+    /// Share of the pixels that must agree with the float32 graph in the self-test, 0..1.
+    pub min_agreement: f64,
+    /// Longest time of the network for a frame in the self-test.
+    pub max_latency_ms: Option<f64>,
+    /// Licence of the model.
+    pub licence: Option<&'a str>,
+    /// What a person should know about this version.
+    pub notes: Option<&'a str>,
+}
+
+impl<'a> Request<'a> {
+    /// A bundle of these graphs and nothing else stated.
+    pub fn new(name: &'a str, version: u64, graphs: &'a [GraphFile]) -> Self {
+        let (verification, calibration, parent, self_test, reference) = (None, None, None, None, None);
+        let (min_agreement, max_latency_ms, licence, notes) = (MIN_AGREEMENT, None, None, None);
+        Self { name, version, graphs, verification, calibration, parent, self_test, reference, min_agreement, max_latency_ms, licence, notes }
+    }
+}
+
+/// Agreement in the self-test that is asked for if nothing else is: INT8 stays well above it.
+pub const MIN_AGREEMENT: f64 = 0.95;
+
+/// Checks every graph against the checkpoint and writes `<dir>/<name>-<version>.amis`; gives its path and manifest. What a device would refuse is refused here.
 ///
 /// # Errors
 /// A graph that is damaged, keeps weights in another file or belongs to another network; one that `verification` does not know; two graphs for one target
-/// and precision; a name that is not plain; damaged checkpoint; the disk.
-pub fn pack(
-    checkpoint: &Checkpoint,
-    graphs: &[GraphFile],
-    verification: Option<&Path>,
-    name: &str,
-    version: u64,
-    dir: &Path,
-) -> Result<(PathBuf, BundleManifest)> {
+/// and precision; one that fails the self-test; classes that do not extend the parent's, or a target less; a name that is not plain; a damaged checkpoint;
+/// more than 2 GiB; no ONNX Runtime; the disk.
+pub fn pack(checkpoint: &Checkpoint, request: &Request<'_>, dir: &Path) -> Result<(PathBuf, BundleManifest)> {
+    let &Request { name, version, graphs, verification, .. } = request;
     let checkpoint_sha256 = checkpoint.sha256()?;
     let measured = verification.map(|path| Comparison::read(path).map(|comparison| (path, comparison))).transpose()?;
     let mut entries = Vec::new();
@@ -89,7 +132,7 @@ pub fn pack(
         entries.push(GraphEntry { target: graph.target.clone(), precision: graph.precision.clone(), entry, quality });
     }
     let source = &checkpoint.manifest;
-    let manifest = BundleManifest {
+    let mut manifest = BundleManifest {
         format_version: FORMAT_VERSION,
         name: name.to_owned(),
         version,
@@ -99,7 +142,7 @@ pub fn pack(
         groups: source.groups.clone(),
         image_spec: source.image_spec.clone(),
         graphs: entries,
-        calibration: None,
+        calibration: request.calibration.map(|path| summary(path, checkpoint)).transpose()?,
         self_test: None,
         lineage: Lineage {
             step: source.step,
@@ -110,12 +153,25 @@ pub fn pack(
             trainer_version: source.tool_version.clone(),
         },
         miou_all: checkpoint.metrics()?.all_with_background.miou,
-        licence: None,
-        notes: None,
+        licence: request.licence.map(str::to_owned),
+        notes: request.notes.map(str::to_owned),
     };
+    if let Some(path) = request.parent {
+        parent::follow(&mut manifest, path)?;
+    }
+    self_test::add(&mut manifest, &mut contents, checkpoint, request)?;
     let path = dir.join(format!("{name}-{version}.amis"));
     let manifest = bundle::write(&path, manifest, &contents)?;
     Ok((path, manifest))
+}
+
+/// A calibration table in short.
+fn summary(path: &Path, checkpoint: &Checkpoint) -> Result<CalibrationSummary> {
+    let table = CalibrationTable::read(path)?;
+    table.check(path, &CalibrationKey { image_spec: checkpoint.manifest.image_spec.clone(), ..table.key.clone() })?;
+    let key =
+        serde_json::to_vec(&table.key).map_err(|e| amis_artifacts::Error::Malformed { what: "calibration table", path: path.into(), reason: e.to_string() })?;
+    Ok(CalibrationSummary { method: table.key.method.to_string(), images: table.images.len(), key_sha256: files::sha256(&key) })
 }
 
 /// Checks that an ONNX file is of this checkpoint.

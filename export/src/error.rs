@@ -85,6 +85,46 @@ pub enum Error {
         /// The file of the measurements.
         verification: PathBuf,
     },
+    /// A bundle that cannot follow the one before it.
+    #[error("the new bundle cannot follow {}: {reason}", path.display())]
+    #[diagnostic(
+        code(amis::input::parent),
+        help("devices would refuse it: keep name and targets and raise the version, or leave out --parent for a model of its own")
+    )]
+    Parent {
+        /// The parent.
+        path: PathBuf,
+        /// Found and expected.
+        reason: String,
+    },
+    /// No graph that gives the maps of the self-test.
+    #[error("the self-test needs the float32 graph for the CPU, and it is not among the graphs")]
+    #[diagnostic(
+        code(amis::usage::reference),
+        help("pack it too (`--graph cpu:fp32:model.cpu-fp32.onnx`), or only name it (`--reference model.cpu-fp32.onnx`)")
+    )]
+    NoReference,
+    /// A graph that would fail on a device.
+    #[error(
+        "{} gives {:.2} % of the self-test's pixels the class of the float32 graph, expected at least {:.2} %",
+        path.display(),
+        100.0 * agreement,
+        100.0 * min_agreement
+    )]
+    #[diagnostic(
+        code(amis::export::self_test),
+        help(
+            "devices would refuse it: quantize with other ranges or keep layers (`amis-export sensitivity`), or ask for less by --min-agreement if the loss is known"
+        )
+    )]
+    SelfTest {
+        /// The graph.
+        path: PathBuf,
+        /// Share of the pixels that agree, 0..1.
+        agreement: f64,
+        /// Share asked for, 0..1.
+        min_agreement: f64,
+    },
     /// A loss of quality that cannot be stated.
     #[error("no loss of mean IoU can be stated: {reason}")]
     #[diagnostic(

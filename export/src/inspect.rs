@@ -69,11 +69,14 @@ pub struct OnnxSummary {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Looks into a bundle, a checkpoint folder, an engine or an ONNX model, told apart by what they are, not by their names.
+/// Looks into a bundle (packed or in its folder), a checkpoint folder, an engine or an ONNX model, told apart by what they are, not by their names.
 ///
 /// # Errors
 /// Unreadable, or damaged.
 pub fn inspect(path: &Path) -> Result<Inspection> {
+    if path.join(bundle::MANIFEST).is_file() {
+        return Ok(Inspection::Bundle { manifest: Box::new(bundle::read_folder(path)?) });
+    }
     if path.is_dir() {
         let checkpoint = Checkpoint::open(path)?;
         let parameters = checkpoint.weights()?.values().map(|t| t.data.len() as u64).sum();
@@ -140,7 +143,10 @@ impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bundle { manifest: m } => {
-                writeln!(f, "bundle {} version {}, step {}", m.name, m.version, m.lineage.step)?;
+                writeln!(f, "bundle {} version {}, step {}, for version {} of the runtime or later", m.name, m.version, m.lineage.step, m.minimum_runtime)?;
+                if let Some(parent) = &m.parent {
+                    writeln!(f, "parent     version {}, manifest {}", parent.version, parent.manifest_sha256)?;
+                }
                 writeln!(f, "input      {}x{} px, {:?}", m.image_spec.width_px, m.image_spec.height_px, m.image_spec.fit)?;
                 if let Some(miou) = m.miou_all {
                     writeln!(f, "mean IoU   {:.1} points over all classes, as trained", miou * 100.0)?;
@@ -151,6 +157,16 @@ impl fmt::Display for Inspection {
                         let miou = q.miou.map(|v| format!(", mean IoU {:.2} points", 100.0 * v)).unwrap_or_default();
                         writeln!(f, "           {:.2} % of the pixels as float32{miou}, on {} images", 100.0 * q.argmax_agreement, q.images)?;
                     }
+                }
+                if let Some(c) = &m.calibration {
+                    writeln!(f, "calibrated by {} on {} images", c.method, c.images)?;
+                }
+                if let Some(test) = &m.self_test {
+                    let limit = test.max_latency_ms.map(|ms| format!(", within {ms} ms a frame")).unwrap_or_default();
+                    writeln!(f, "self-test  {} frames, {} % of the pixels as float32{limit}", test.frames.len(), 100.0 * test.min_agreement)?;
+                }
+                for (name, text) in [("licence", &m.licence), ("notes", &m.notes)] {
+                    text.iter().try_for_each(|text| writeln!(f, "{name:<10} {text}"))?;
                 }
                 write!(f, "classes    {}", names(m.classes.iter().map(|c| c.name.as_str())))
             }

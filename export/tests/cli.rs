@@ -41,6 +41,8 @@ fn from_checkpoint_to_bundle() {
 
     assert_eq!(json(dir, "inspect yard-3.amis")["manifest"]["version"], 3);
     assert_eq!(json(dir, "inspect step-1")["manifest"]["groups"], serde_json::json!([1, 3, 2]));
+    let pictures = bundle::verify_folder(&dir.join("unpacked")).unwrap().self_test.unwrap().frames.len();
+    assert_eq!((pictures, &json(dir, "inspect unpacked")["manifest"]), (2, &json(dir, "inspect yard-3.amis")["manifest"]));
     let onnx = json(dir, "inspect model.cpu-fp32.onnx");
     assert_eq!((&onnx["kind"], &onnx["operators"]["LayerNormalization"]), (&"onnx".into(), &12.into()));
     json(dir, "onnx --checkpoint step-1 --batch 1..2 --out batches.onnx");
@@ -54,6 +56,41 @@ fn from_checkpoint_to_bundle() {
         let (code, out, err) = run(dir, &format!("inspect {path}"));
         assert!(code == 0 && out.contains("class 5"), "{out}{err}");
     }
+}
+
+#[test]
+fn a_bundle_that_devices_would_refuse_is_not_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    golden_checkpoint(&dir.join("step-1"));
+    json(dir, "onnx --checkpoint step-1");
+    json(dir, "quantize --onnx model.cpu-fp32.onnx --target rtx --precision fp16");
+    let both = "--graph cpu:fp32:model.cpu-fp32.onnx --graph rtx:fp16:model.rtx-fp16.onnx";
+    json(dir, &format!("bundle --checkpoint step-1 {both} --name yard --version 3 --licence MIT --notes first"));
+    let packed = json(dir, &format!("bundle --checkpoint step-1 {both} --name yard --version 4 --parent yard-3.amis --max-latency-ms 40"));
+    let parent = &packed["manifest"]["parent"];
+    assert_eq!((&parent["version"], &parent["manifest_sha256"]), (&3.into(), &bundle::manifest_sha256(&dir.join("yard-3.amis")).unwrap().into()));
+    let (_, out, _) = run(dir, "inspect yard-3.amis");
+    assert!(out.contains("licence    MIT") && out.contains("notes      first") && out.contains("self-test  2 frames, 95 %"), "{out}");
+
+    let mut manifest = golden_manifest();
+    manifest.classes = amis_artifacts::classes::ClassList::from_names(&["background", "a", "b", "c", "d", "e"]).unwrap();
+    let weights = random_weights(&manifest, 5);
+    write(&dir.join("other"), manifest, &weights, &amis_artifacts::weights::read(&dir.join("step-1/samples.safetensors")).unwrap());
+    json(dir, "onnx --checkpoint other --out other.onnx");
+    let float = "--graph cpu:fp32:model.cpu-fp32.onnx";
+    for (arguments, expected, says) in [
+        (format!("--checkpoint step-1 {both} --name garden --version 4 --parent yard-3.amis"), 3, "its name is yard, the new one's garden"),
+        (format!("--checkpoint step-1 {both} --name yard --version 3 --parent yard-3.amis"), 3, "expected a higher one"),
+        (format!("--checkpoint step-1 {float} --name yard --version 4 --parent yard-3.amis"), 3, "it has a graph for rtx, the new one has none"),
+        ("--checkpoint other --graph cpu:fp32:other.onnx --name yard --version 4 --parent yard-3.amis".into(), 3, "id 1 was class 1"),
+        (format!("--checkpoint step-1 {} --name yard --version 4", &both[float.len() + 1..]), 2, "needs the float32 graph"),
+        (format!("--checkpoint step-1 {float} --name yard --version 4 --min-agreement 2"), 3, "min_agreement of its self-test is 2"),
+    ] {
+        let (code, _, err) = run(dir, &format!("bundle {arguments}"));
+        assert!(code == expected && err.contains(says), "{arguments}: exit code {code}, expected {expected}\n{err}");
+    }
+    json(dir, "bundle --checkpoint step-1 --graph rtx:fp16:model.rtx-fp16.onnx --reference model.cpu-fp32.onnx --name tree --version 1");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use amis_artifacts::onnx::{self, linears};
 use amis_artifacts::preprocess::Preprocessor;
 use amis_artifacts::weights::{self, Weights};
 use amis_export::Error;
-use amis_export::bundle::pack;
+use amis_export::bundle::{Request, pack};
 use amis_export::compare::{Choice, Comparison, Images, Options, compare};
 use amis_export::graph::{self, Output};
 use amis_export::passes::target::Target;
@@ -88,7 +88,7 @@ fn setup(dir: &Path, change: impl Fn(&mut Weights)) -> Setup {
 fn quantized(setup: &Setup, target: &str, precision: Precision, part: f32) -> PathBuf {
     let mut model = onnx::read(&setup.onnx).unwrap();
     let ranges = setup.ranges.iter().map(|(name, amax)| (name.clone(), part * amax)).collect();
-    prepare(&mut model, &Job { target: &Target::find(target).unwrap(), precision, ranges: &ranges, keep: &BTreeSet::new() }).unwrap();
+    prepare(&mut model, &Job { target: &Target::find(target).unwrap(), precision, ranges: &ranges, keep: &BTreeSet::new(), parent: None }).unwrap();
     let path = setup.onnx.with_file_name(format!("model.{target}-{precision}-{part}.onnx"));
     onnx::write(&path, &model).unwrap();
     path
@@ -132,13 +132,14 @@ fn precisions_are_measured_drawn_and_packed() {
     let file = dir.join("verification.json");
     files::write_json(&file, &found).unwrap();
     let graphs = [format!("cpu:fp32:{}", setup.onnx.display()).parse().unwrap(), format!("cpu:int8:{}", others[1].display()).parse().unwrap()];
-    let (path, _) = pack(&setup.checkpoint, &graphs, Some(&file), "yard", 1, dir).unwrap();
+    let request = Request { verification: Some(&file), min_agreement: 0.0, ..Request::new("yard", 1, &graphs) };
+    let (path, _) = pack(&setup.checkpoint, &request, dir).unwrap();
     let manifest = bundle::read_manifest(&path).unwrap();
     // JSON may lose the last bit of a number.
     let packed = manifest.graph("cpu", "int8").unwrap().quality.as_ref().unwrap();
     assert!((packed.miou.unwrap() - int8.quality.miou.unwrap()).abs() < 1e-12 && packed.iou.len() == 6 && packed.images == IMAGES, "{packed:?}");
     let other = [format!("cpu:int8:{}", quantized(&setup, "cpu", Precision::Int8, 0.9).display()).parse().unwrap()];
-    assert!(matches!(pack(&setup.checkpoint, &other, Some(&file), "yard", 2, dir), Err(Error::NotMeasured { .. })));
+    assert!(matches!(pack(&setup.checkpoint, &Request { graphs: &other, ..request }, dir), Err(Error::NotMeasured { .. })));
 }
 
 #[test]
@@ -280,7 +281,8 @@ fn the_command_measures_and_writes_what_the_bundle_takes() {
     assert!(json["max_abs_diff"].as_f64().unwrap() < 1e-3 && json["comparison"]["graphs"][1]["precision"] == "int8", "{json}");
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&fs::read(dir.join("v.json")).unwrap()).unwrap(), json["comparison"]);
     let graph = format!("cpu:int8:{int8}");
-    let out = command(&["bundle", "--checkpoint", "step-1", "--graph", &graph, "--verification", "v.json", "--name", "yard", "--version", "1"]);
+    let bundle = ["bundle", "--checkpoint", "step-1", "--graph", &graph, "--verification", "v.json", "--name", "yard", "--version", "1"];
+    let out = command(&[&bundle[..], &["--reference", onnx, "--min-agreement", "0.5"]].concat());
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let shown = command(&["inspect", "yard-1.amis"]).stdout;
     assert!(String::from_utf8_lossy(&shown).contains("of the pixels as float32, mean IoU"), "{}", String::from_utf8_lossy(&shown));

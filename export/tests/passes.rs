@@ -22,7 +22,7 @@ use common::{amax, build_rtx, golden_checkpoint, golden_manifest, golden_tensors
 /// A graph for a target.
 fn prepared(model: &ModelProto, target: &str, precision: Precision, ranges: &BTreeMap<String, f32>) -> ModelProto {
     let mut model = model.clone();
-    prepare(&mut model, &Job { target: &Target::find(target).unwrap(), precision, ranges, keep: &BTreeSet::new() }).unwrap();
+    prepare(&mut model, &Job { target: &Target::find(target).unwrap(), precision, ranges, keep: &BTreeSet::new(), parent: None }).unwrap();
     model
 }
 
@@ -99,6 +99,45 @@ fn every_target_takes_a_dynamic_batch() {
     }
 }
 
+/// Values of a float32 constant.
+fn values(model: &ModelProto, name: &str) -> Vec<f32> {
+    let tensor = model.graph.as_ref().unwrap().initializer.iter().find(|t| t.name() == name).unwrap();
+    tensor.raw_data.as_ref().unwrap().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+}
+
+#[test]
+fn the_parents_scales_are_kept_where_the_weights_still_fit() {
+    const WEIGHT: &str = "encoder.blocks.0.attn.qkv.weight";
+    let dir = tempfile::tempdir().unwrap();
+    let (model, inputs) = golden(dir.path());
+    let ranges = amax(&model, &inputs, dir.path());
+    let parent = prepared(&model, "cpu", Precision::Int8, &ranges);
+    // Column 0 grows, column 1 becomes a little smaller, the others stay as they are.
+    let mut child = model.clone();
+    let weight = child.graph.as_mut().unwrap().initializer.iter_mut().find(|t| t.name() == WEIGHT).unwrap();
+    let changed = values(&model, WEIGHT).into_iter().enumerate().map(|(i, v)| v * [1.5, 0.999].get(i % 192).unwrap_or(&1.0));
+    weight.raw_data = Some(changed.flat_map(f32::to_le_bytes).collect());
+    let own = prepared(&child, "cpu", Precision::Int8, &ranges);
+    let target = Target::find("cpu").unwrap();
+    let job = Job { target: &target, precision: Precision::Int8, ranges: &ranges, keep: &BTreeSet::new(), parent: Some(&parent) };
+    let mut kept = child.clone();
+    let found = prepare(&mut kept, &job).unwrap().scales_kept;
+    let name = format!("{WEIGHT}.scale");
+    let (parent, own, kept) = (values(&parent, &name), values(&own, &name), values(&kept, &name));
+    assert!(kept[0] == own[0] && kept[0] > 1.4 * parent[0], "a column that grew has a scale of its own");
+    assert!(kept[1..] == parent[1..] && kept[1] != own[1], "the others have the parent's");
+    let half = prepared(&model, "jetpack6", Precision::Int8, &ranges);
+    let job = Job { target: &Target::find("jetpack6").unwrap(), parent: Some(&half), ..job };
+    assert_eq!(prepare(&mut child.clone(), &job).unwrap().scales_kept, found);
+    assert_eq!(found, linears(model.graph.as_ref().unwrap()).iter().map(|l| channels_of(&model, l)).sum::<usize>() - 1);
+}
+
+/// Output channels of a Linear.
+fn channels_of(model: &ModelProto, linear: &onnx::Linear) -> usize {
+    let tensor = model.graph.as_ref().unwrap().initializer.iter().find(|t| t.name() == linear.weight).unwrap();
+    tensor.dims[linear.out_axis] as usize
+}
+
 #[test]
 fn every_linear_has_its_pairs_and_nothing_else_has() {
     let dir = tempfile::tempdir().unwrap();
@@ -145,7 +184,7 @@ fn what_cannot_be_quantized_is_refused_by_name() {
     let ranges = amax(&model, &inputs, dir.path());
     let attempt = |target: &str, precision, ranges: &BTreeMap<String, f32>, keep: &[&str]| {
         let keep = keep.iter().map(|&k| k.to_owned()).collect();
-        prepare(&mut model.clone(), &Job { target: &Target::find(target).unwrap(), precision, ranges, keep: &keep }).map_err(|e| e.to_string())
+        prepare(&mut model.clone(), &Job { target: &Target::find(target).unwrap(), precision, ranges, keep: &keep, parent: None }).map_err(|e| e.to_string())
     };
     for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         let mut ranges = ranges.clone();
@@ -160,7 +199,7 @@ fn what_cannot_be_quantized_is_refused_by_name() {
     assert!(attempt("cpu", Precision::Int8, &ranges, &["proj_dec"]).unwrap_err().contains("it has no Linear \"proj_dec\" to keep"));
     assert!(attempt("cpu", Precision::Fp16, &ranges, &[]).unwrap_err().starts_with("target cpu refuses fp16: ONNX Runtime"));
     let mut twice = prepared(&model, "cpu", Precision::Int8, &ranges);
-    let job = Job { target: &Target::find("cpu").unwrap(), precision: Precision::Int8, ranges: &ranges, keep: &BTreeSet::new() };
+    let job = Job { target: &Target::find("cpu").unwrap(), precision: Precision::Int8, ranges: &ranges, keep: &BTreeSet::new(), parent: None };
     assert!(matches!(prepare(&mut twice, &job), Err(Error::Pass { reason }) if reason.contains("already")));
 }
 
@@ -185,7 +224,7 @@ fn a_dead_channel_and_a_tiny_one_get_scales_that_parsers_take() {
     }
     model.graph.as_mut().unwrap().initializer.iter_mut().find(|t| t.name() == "encoder.blocks.0.mlp.fc1.bias").unwrap().raw_data.as_mut().unwrap()[..4]
         .copy_from_slice(&1e6f32.to_le_bytes());
-    let job = Job { target: &Target::find("rtx").unwrap(), precision: Precision::Fp16, ranges: &ranges, keep: &BTreeSet::new() };
+    let job = Job { target: &Target::find("rtx").unwrap(), precision: Precision::Fp16, ranges: &ranges, keep: &BTreeSet::new(), parent: None };
     assert_eq!(prepare(&mut model, &job).unwrap_err().to_string(), "weight encoder.blocks.0.mlp.fc1.bias holds 1000000, FP16 ends at 65504");
 }
 

@@ -14,6 +14,7 @@ const MAX_VERSION: u64 = (1 << 53) - 1;
 
 /// `manifest.json` of a bundle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BundleManifest {
     /// [`FORMAT_VERSION`] at the time of writing.
@@ -55,6 +56,7 @@ pub struct BundleManifest {
 
 /// The bundle that a bundle follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Parent {
     /// Its version; its name is the same.
@@ -65,6 +67,7 @@ pub struct Parent {
 
 /// A file in a bundle.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileEntry {
     /// Name in the bundle, without folders.
     pub file: String,
@@ -77,6 +80,7 @@ pub struct FileEntry {
 /// One graph in a bundle.
 // serde's guide says that `flatten` and `deny_unknown_fields` do not go together; on the outer structure alone they do, and a test holds them to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GraphEntry {
     /// Device family that the graph is written for: "cpu", "rtx", "jetpack6", ...
@@ -93,6 +97,7 @@ pub struct GraphEntry {
 
 /// How well a graph does on real images, from `amis-export verify`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Quality {
     /// Number of images.
@@ -107,6 +112,7 @@ pub struct Quality {
 
 /// A calibration table in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationSummary {
     /// How ranges were chosen, as `amis-export calibrate --method` takes it.
@@ -119,6 +125,7 @@ pub struct CalibrationSummary {
 
 /// Where the model comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Lineage {
     /// Training step, 0 is the base.

@@ -9,6 +9,7 @@ pub const MAX_PICTURE_BYTES: u64 = 4 << 20;
 
 /// What a device tries before it takes the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SelfTest {
     /// Frames with what the float32 graph makes of them.
@@ -22,6 +23,7 @@ pub struct SelfTest {
 
 /// A frame with the class map that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SelfTestFrame {
     /// The frame, as an RGB PNG.

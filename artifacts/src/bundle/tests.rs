@@ -199,3 +199,14 @@ fn a_folder_is_held_to_its_manifest() {
     unpack(&path, &out).unwrap();
     assert_eq!((verify_folder(&out).is_ok(), fs::read(out.join("map.png")).unwrap()), (true, b"its classes".to_vec()));
 }
+
+/// After a change: `AMIS_WRITE_SCHEMA=1 cargo test --release -p amis-artifacts --lib schema`.
+#[test]
+fn the_published_schema_is_that_of_this_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/bundle-manifest.schema.json");
+    let current = serde_json::to_string_pretty(&schemars::schema_for!(BundleManifest)).unwrap() + "\n";
+    if std::env::var_os("AMIS_WRITE_SCHEMA").is_some() {
+        fs::write(&path, &current).unwrap();
+    }
+    assert!(fs::read_to_string(&path).unwrap() == current, "docs/bundle-manifest.schema.json is not current");
+}

@@ -35,6 +35,10 @@ pub(crate) struct Args {
     /// What `amis-export sensitivity --budget` measured of this graph with this table: the layers that it chose are not quantized.
     #[arg(long, value_name = "FILE", requires = "calibration")]
     sensitivity: Option<PathBuf>,
+    /// The INT8 graph of the step before for the same target: its scales of weights are kept where the squared error grows by no more than a tenth, so that
+    /// the patch between the two is small.
+    #[arg(long, value_name = "FILE")]
+    parent: Option<PathBuf>,
     /// For the DLA, where the target has one that can run the graph.
     #[arg(long)]
     dla: bool,
@@ -85,7 +89,8 @@ impl Args {
         if let (Some(path), Some(calibration)) = (&self.sensitivity, &self.calibration) {
             keep.append(&mut Sensitivity::read(path)?.keep(path, &files::sha256(&bytes), calibration)?);
         }
-        let prepared = prepare(&mut model, &Job { target: &target, precision, ranges: &ranges, keep: &keep })?;
+        let parent = self.parent.as_deref().map(onnx::read).transpose()?;
+        let prepared = prepare(&mut model, &Job { target: &target, precision, ranges: &ranges, keep: &keep, parent: parent.as_ref() })?;
         let out = self.out.clone().unwrap_or_else(|| self.onnx.with_file_name(format!("model.{}-{precision}.onnx", target.name)));
         onnx::write(&out, &model)?;
         let size = std::fs::metadata(&out).map_err(|source| Error::from(amis_artifacts::Error::Io { action: "read", path: out.clone(), source }))?.len();
@@ -106,6 +111,9 @@ impl fmt::Display for Written {
         write!(f, "{}: {bytes} bytes from {from_bytes}", out.display())?;
         if !prepared.quantized.is_empty() {
             write!(f, ", {} Linears in int8", prepared.quantized.len())?;
+        }
+        if prepared.scales_kept > 0 {
+            write!(f, ", {} channels with the parent's scale", prepared.scales_kept)?;
         }
         if prepared.kept.is_empty() { Ok(()) } else { write!(f, ", kept: {}", prepared.kept.join(", ")) }
     }

@@ -9,7 +9,7 @@
 //! # fn main() -> amis_export::Result<()> {
 //! let mut model = onnx::read(Path::new("model.cpu-fp32.onnx"))?;
 //! let ranges = BTreeMap::from([("image".to_owned(), 2.64)]); // and one for every other input of a Linear
-//! prepare(&mut model, &Job { target: &Target::find("rtx")?, precision: Precision::Int8, ranges: &ranges, keep: &BTreeSet::new() })?;
+//! prepare(&mut model, &Job { target: &Target::find("rtx")?, precision: Precision::Int8, ranges: &ranges, keep: &BTreeSet::new(), parent: None })?;
 //! onnx::write(Path::new("model.rtx-int8.onnx"), &model)?;
 //! # Ok(())
 //! # }

@@ -57,6 +57,8 @@ pub struct Job<'a> {
     pub ranges: &'a BTreeMap<String, f32>,
     /// Linears that are not quantized.
     pub keep: &'a BTreeSet<String>,
+    /// The INT8 graph of the step before for this target, whose scales are kept where they fit.
+    pub parent: Option<&'a ModelProto>,
 }
 
 /// What was made.
@@ -66,6 +68,8 @@ pub struct Prepared {
     pub quantized: Vec<String>,
     /// Linears that are not.
     pub kept: Vec<String>,
+    /// Output channels that have the scale of the parent.
+    pub scales_kept: usize,
 }
 
 /// Turns a float32 graph of ours into what a target takes, and lints it.
@@ -74,7 +78,7 @@ pub struct Prepared {
 /// A combination that the target refuses, a graph that is not ours, a range that is missing or no positive number, a weight that FP16 cannot hold,
 /// or a finding of the linter.
 pub fn prepare(model: &mut ModelProto, job: &Job<'_>) -> Result<Prepared> {
-    let Job { target, precision, ranges, keep } = *job;
+    let Job { target, precision, ranges, keep, parent } = *job;
     target.allow(precision, false)?;
     let found = edit::opset(model);
     if found != crate::graph::builder::OPSET {
@@ -82,9 +86,9 @@ pub fn prepare(model: &mut ModelProto, job: &Job<'_>) -> Result<Prepared> {
     }
     let names: Vec<String> = linears(edit::graph(model)?).into_iter().map(|l| l.name).collect();
     let half = target.typing == Typing::Strong && target.half && precision != Precision::Fp32;
-    let quantized = match precision {
-        Precision::Int8 => qdq::quantize(model, ranges, &qdq::Options { weights: target.weights, half_scales: half, keep })?,
-        _ => vec![],
+    let (quantized, scales_kept) = match precision {
+        Precision::Int8 => qdq::quantize(model, ranges, &qdq::Options { weights: target.weights, half_scales: half, keep, parent })?,
+        _ => (vec![], 0),
     };
     let decomposed = match target.layer_norm {
         LayerNorm::Decomposed => layer_norm::decompose(model)?,
@@ -107,5 +111,5 @@ pub fn prepare(model: &mut ModelProto, job: &Job<'_>) -> Result<Prepared> {
     let expected = Expected { ranges: (precision == Precision::Int8).then_some(ranges), decomposed_layer_norm: target.layer_norm == LayerNorm::Decomposed };
     lint::require(model, &expected)?;
     let kept = if precision == Precision::Int8 { names.into_iter().filter(|n| !quantized.contains(n)).collect() } else { vec![] };
-    Ok(Prepared { quantized, kept })
+    Ok(Prepared { quantized, kept, scales_kept })
 }

@@ -23,15 +23,17 @@ pub(crate) struct Options<'a> {
     pub half_scales: bool,
     /// Layers that stay as they are.
     pub keep: &'a BTreeSet<String>,
+    /// Quantized graph whose scales of weights are kept where they fit, so that weights that hardly moved stay the same numbers.
+    pub parent: Option<&'a ModelProto>,
 }
 
 /// Quantizes the Linears of one of our graphs; `ranges` has the largest magnitude of every tensor that goes into one. Symmetric int8 with zero
 /// point 0: one scale a tensor for inputs, one an output channel for weights. A tensor gets one pair, however many Linears take it. Gives the
-/// names of the layers.
+/// names of the layers, and the number of channels that have the parent's scale.
 ///
 /// # Errors
 /// No Linears, a name in `keep` that is none, a graph quantized already, a range that is missing or no positive finite number.
-pub(crate) fn quantize(model: &mut ModelProto, ranges: &BTreeMap<String, f32>, options: &Options<'_>) -> Result<Vec<String>> {
+pub(crate) fn quantize(model: &mut ModelProto, ranges: &BTreeMap<String, f32>, options: &Options<'_>) -> Result<(Vec<String>, usize)> {
     let graph = edit::graph(model)?;
     let fail = |reason: String| Err(Error::Pass { reason });
     if graph.node.iter().any(|n| n.op_type() == "QuantizeLinear" || n.op_type() == "DequantizeLinear") {
@@ -46,7 +48,7 @@ pub(crate) fn quantize(model: &mut ModelProto, ranges: &BTreeMap<String, f32>, o
     if linears.is_empty() {
         return fail("it has no Linear left to quantize; this pass knows the graphs of `amis-export onnx`".into());
     }
-    let mut writer = Writer { options, ranges, done: HashSet::new(), pending: Vec::new(), constants: Vec::new() };
+    let mut writer = Writer { options, ranges, done: HashSet::new(), pending: Vec::new(), constants: Vec::new(), scales_kept: 0 };
     writer.constants.push(constant(ZERO, DataType::Int8, &[], vec![0]));
     let by_name: HashMap<String, TensorProto> = linears.iter().map(|l| l.weight.clone()).map(|name| (name.clone(), weight(graph, &name))).collect();
     let mut selected = linears.iter().peekable();
@@ -62,7 +64,8 @@ pub(crate) fn quantize(model: &mut ModelProto, ranges: &BTreeMap<String, f32>, o
     graph.node = nodes;
     graph.initializer.append(&mut writer.constants);
     edit::remove_unused_constants(graph);
-    Ok(linears.into_iter().map(|l| l.name).collect())
+    let scales_kept = writer.scales_kept;
+    Ok((linears.into_iter().map(|l| l.name).collect(), scales_kept))
 }
 
 fn weight(graph: &GraphProto, name: &str) -> TensorProto {
@@ -76,6 +79,7 @@ struct Writer<'a> {
     done: HashSet<String>,
     pending: Vec<NodeProto>,
     constants: Vec<TensorProto>,
+    scales_kept: usize,
 }
 
 impl Writer<'_> {
@@ -108,15 +112,22 @@ impl Writer<'_> {
         let values = edit::floats(tensor).ok_or_else(|| wrong("is no float32 constant in the file"))?;
         let channels = Channels::new(tensor, linear.out_axis);
         let scales = channels.largest(&values).into_iter().map(|amax| self.scale(amax)).collect::<Option<Vec<f32>>>();
-        let scales = scales.ok_or_else(|| wrong("is not finite, or too large for FP16"))?;
+        let mut scales = scales.ok_or_else(|| wrong("is not finite, or too large for FP16"))?;
         let [scale, zero, quantized] = ["scale", "zero_point", "quantized"].map(|part| format!("{name}.{part}"));
+        if let Some(old) = self.options.parent.and_then(|parent| scales_of(parent, &scale)).filter(|old| old.len() == scales.len()) {
+            let (own_error, old_error) = (channels.squared_errors(&values, &scales), channels.squared_errors(&values, &old));
+            for (channel, scale) in scales.iter_mut().enumerate().filter(|(c, _)| old_error[*c] <= MAX_ERROR * own_error[*c]) {
+                *scale = old[channel];
+                self.scales_kept += 1;
+            }
+        }
         let count = scales.len() as i64;
         let axis = || vec![int("axis", linear.out_axis as i64)];
         self.constants.push(float_constant(&scale, &[count], &scales));
         self.constants.push(constant(&zero, DataType::Int8, &[count], vec![0; scales.len()]));
         match self.options.weights {
             WeightStorage::Int8 => {
-                let steps = |(i, &w): (usize, &f32)| (w / scales[channels.of(i)]).round_ties_even().clamp(-LEVELS, LEVELS) as i8 as u8;
+                let steps = |(i, &w): (usize, &f32)| level(w, scales[channels.of(i)]) as i8 as u8;
                 self.constants.push(constant(&quantized, DataType::Int8, &tensor.dims, values.iter().enumerate().map(steps).collect()));
             }
             WeightStorage::Float => {
@@ -135,6 +146,22 @@ impl Writer<'_> {
     }
 }
 
+/// A parent's scale is kept where the squared error of a channel's weights grows by no more than a tenth.
+const MAX_ERROR: f64 = 1.1;
+
+/// The scales of this name in a quantized graph, if they are usable.
+fn scales_of(graph: &ModelProto, name: &str) -> Option<Vec<f32>> {
+    // The conversion to FP16 gives its constants names of their own.
+    let is_it = |t: &&TensorProto| t.name() == name || t.name().strip_suffix(".fp16") == Some(name);
+    let tensor = graph.graph.as_ref()?.initializer.iter().find(is_it)?;
+    edit::floats(tensor).filter(|scales| scales.iter().all(|s| s.is_normal() && *s > 0.0))
+}
+
+/// Quantized value of a weight.
+fn level(weight: f32, scale: f32) -> f32 {
+    (weight / scale).round_ties_even().clamp(-LEVELS, LEVELS)
+}
+
 /// Output channels of a weight, along one of its dimensions.
 struct Channels {
     count: usize,
@@ -151,6 +178,17 @@ impl Channels {
     /// Channel of a value.
     fn of(&self, index: usize) -> usize {
         index / self.stride % self.count
+    }
+
+    /// Sum of the squared errors of every channel with these scales.
+    fn squared_errors(&self, values: &[f32], scales: &[f32]) -> Vec<f64> {
+        let mut errors = vec![0.0; self.count];
+        for (i, &value) in values.iter().enumerate() {
+            let channel = self.of(i);
+            let error = f64::from(level(value, scales[channel]) * scales[channel] - value);
+            errors[channel] += error * error;
+        }
+        errors
     }
 
     /// Largest magnitude of every channel. A channel of zeros gets that of the whole tensor, a tensor of zeros 1: a scale of 0 is refused by parsers.

@@ -236,7 +236,7 @@ impl Bench<'_> {
     /// All layers in INT8 but those of `keep`.
     fn effect(&mut self, keep: &BTreeSet<String>, progress: impl FnMut()) -> Result<Effect> {
         let mut model = self.model.clone();
-        prepare(&mut model, &Job { target: &self.target, precision: Precision::Int8, ranges: &self.ranges, keep })?;
+        prepare(&mut model, &Job { target: &self.target, precision: Precision::Int8, ranges: &self.ranges, keep, parent: None })?;
         let mut runner = Runner::open(model, self.onnx, self.checkpoint, self.threads)?;
         let measured: Measured = self.reference.measure(&mut runner, self.checkpoint, self.images, progress)?;
         let drop = self.float_miou.zip(measured.miou()).map(|(float, int8)| float - int8);
