@@ -13,6 +13,7 @@ pub mod engine;
 mod error;
 pub mod files;
 pub mod image_spec;
+pub mod live;
 pub mod metrics;
 pub mod model_spec;
 pub mod onnx;

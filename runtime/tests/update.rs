@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use amis_artifacts::bundle;
-use amis_runtime::update::{Choice, Device, MAX_STARTS, Phase};
-use common::disk::{Disk, Loss, strace_present, traced};
+use amis_runtime::update::{Choice, Device, Event, MAX_STARTS, Phase};
+use common::disk::{Disk, Loss, failing, strace_present, traced};
 use common::onnxruntime_present;
 use common::release::{Network, release_bundle};
 use serde_json::Value;
@@ -155,7 +155,7 @@ fn releases_that_do_not_do_here_what_they_should_are_not_installed() {
     let bench = Bench::new();
     bench.json(&["install", "3.amis"]);
     let mut device = bench.device();
-    device.happen(amis_runtime::update::Event::Healthy).unwrap();
+    device.happen(Event::Healthy).unwrap();
     for (version, network, reason) in [
         (4, Network::WrongMaps, "agree with the reference, expected at least"),
         (5, Network::Impatient, "an inference takes"),
@@ -302,8 +302,48 @@ fn every_prefix_of_an_update_leaves_the_old_release_or_the_new_one() {
         assert!(happened > 3, "{happened} calls");
         assert_eq!((seen.first(), seen.last()), (Some(&allowed[0]), Some(&allowed[1])), "{arguments:?}: {seen:?}");
         let device = Device::open(&root).unwrap();
-        let _ = device.happen(amis_runtime::update::Event::Healthy);
+        let _ = device.happen(Event::Healthy);
     }
+}
+
+#[test]
+fn a_full_or_broken_disk_at_any_call_leaves_the_old_release_or_the_new_one() {
+    let name = "a_full_or_broken_disk_at_any_call_leaves_the_old_release_or_the_new_one";
+    if !onnxruntime_present(name) || !strace_present(name) {
+        return;
+    }
+    let bench = Bench::new();
+    bench.json(&["install", "3.amis"]);
+    bench.device().happen(Event::Healthy).unwrap();
+    bench.bundle(4, Network::OneMore);
+    let four = bench.path("4.amis").to_str().unwrap().to_owned();
+    let copy = || {
+        let copy = tempfile::tempdir().unwrap();
+        Disk::of(&bench.path("device")).after(Loss::Nothing, copy.path());
+        copy
+    };
+    let whole = copy();
+    let arguments = |root: &tempfile::TempDir| ["install".to_owned(), four.clone(), "--root".to_owned(), root.path().to_str().unwrap().to_owned()];
+    let (_, calls) = traced(PROGRAM, &arguments(&whole).each_ref().map(String::as_str));
+    let mut survived = 0;
+    for (call, error) in [("write", "ENOSPC"), ("fsync", "EIO"), ("rename", "ENOSPC"), ("mkdir", "ENOSPC")] {
+        let all = calls.iter().filter(|c| c.name() == call).count();
+        assert!(all > 0, "{call}");
+        // A dozen of each, spread over the update.
+        for number in (1..=all).step_by(all.div_ceil(12)) {
+            let copy = copy();
+            let output = failing(PROGRAM, &arguments(&copy).each_ref().map(String::as_str), call, error, number);
+            let current = is_sound(copy.path(), &[Some(3), Some(4)]);
+            assert!(output.status.success() || output.status.code().is_some_and(|code| [1, 3, 4].contains(&code)), "{call} {number}: {output:?}");
+            survived += u32::from(current == Some(3));
+            if current == Some(3) {
+                let again = Command::new(PROGRAM).args(arguments(&copy)).output().unwrap();
+                let marked_bad = String::from_utf8_lossy(&again.stderr).contains("was bad");
+                assert!(again.status.success() || marked_bad, "{call} {number}: {}", String::from_utf8_lossy(&again.stderr));
+            }
+        }
+    }
+    assert!(survived > 10, "{survived} failures were met");
 }
 
 #[test]
@@ -316,12 +356,12 @@ fn an_update_killed_at_any_time_leaves_the_old_release_or_the_new_one() {
     let bench = Bench::new();
     let mut current = 3;
     bench.json(&["install", "3.amis"]);
-    let _ = bench.device().happen(amis_runtime::update::Event::Healthy);
+    let _ = bench.device().happen(Event::Healthy);
     bench.bundle(4, Network::OneMore);
     let start = Instant::now();
     bench.json(&["install", "4.amis"]);
     let whole = start.elapsed();
-    let _ = bench.device().happen(amis_runtime::update::Event::Healthy);
+    let _ = bench.device().happen(Event::Healthy);
     current += 1;
     let mut done = 0;
     for kill in 0..kills {
@@ -337,7 +377,7 @@ fn an_update_killed_at_any_time_leaves_the_old_release_or_the_new_one() {
         match is_sound(&bench.path("device"), &[Some(current), Some(next)]) {
             Some(version) if version == next => {
                 done += 1;
-                let _ = bench.device().happen(amis_runtime::update::Event::Healthy);
+                let _ = bench.device().happen(Event::Healthy);
                 current = next;
             }
             _ => {}

@@ -2,6 +2,7 @@
 
 pub mod demo;
 mod error;
+mod field;
 mod programs;
 mod summary;
 

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use amis_artifacts::live::{LiveFrame, LiveRun};
 use amis_artifacts::metrics::StepMetrics;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +18,8 @@ pub struct Summary {
     pub verification: Verification,
     /// The last model on a moving scene.
     pub run: RunFigures,
+    /// A field update during a live run.
+    pub update: UpdateFigures,
     /// Duration by station.
     pub seconds: BTreeMap<String, f64>,
 }
@@ -56,6 +59,25 @@ pub struct RunFigures {
     pub dropped: u64,
     /// Longest time between two finished frames.
     pub max_gap_ms: f64,
+}
+
+/// A field update during a live run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UpdateFigures {
+    /// Classes of the model before it and after it.
+    pub classes: [usize; 2],
+    /// Frames that nobody saw.
+    pub dropped: u64,
+    /// Longest time between two frames of the whole run.
+    pub max_gap_ms: f64,
+}
+
+impl UpdateFigures {
+    pub(crate) fn of(live: &LiveRun) -> Self {
+        let classes = |frame: Option<&LiveFrame>| frame.map_or(0, |frame| frame.classes);
+        let gaps = live.frames.windows(2).map(|pair| pair[1].at_ms - pair[0].at_ms);
+        Self { classes: [classes(live.frames.first()), classes(live.frames.last())], dropped: live.dropped, max_gap_ms: gaps.fold(0.0, f64::max) }
+    }
 }
 
 /// The steps in the result of `amis-train run`.

@@ -21,6 +21,7 @@ fn the_whole_road_works_and_amis_keeps_what_finetuning_forgets() {
     }
     assert!(summary.verification.max_abs_diff < 1e-3 && summary.verification.argmax_agreement > 0.999, "{:?}", summary.verification);
     assert_eq!(summary.run.dropped, 0);
+    assert_eq!(summary.update.classes, [6, 7]);
     check_outputs(&out, summary.steps.len());
 }
 
@@ -45,6 +46,6 @@ fn check_outputs(out: &Path, steps: usize) {
     let video = fs::read(out.join("run.avi")).unwrap();
     assert!(video.starts_with(b"RIFF") && video.len() > 100_000);
     let report = fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(report.contains("person") && report.contains("<svg") && report.contains("data:image/"));
+    assert!(report.contains("person") && report.contains("demo v3 took over from demo v2") && report.contains("<svg") && report.contains("data:image/"));
     assert!(!report.contains("src=\"http"));
 }

@@ -84,7 +84,7 @@ fn the_page_of_a_run_holds_classes_steps_pictures_and_the_compared_run() {
     train(&config(&data, &["train.preset=finetune", "model.gab=true", &base]), &finetune);
 
     let alone = amis.join("report.html");
-    report::write(&amis, &[], &alone, &|_, _| {}).unwrap();
+    report::write(&amis, &[], None, &alone, &|_, _| {}).unwrap();
     let page = std::fs::read_to_string(&alone).unwrap();
     must_stand_alone(&page);
     for class in CLASSES {
@@ -114,7 +114,7 @@ fn the_page_of_a_run_holds_classes_steps_pictures_and_the_compared_run() {
     assert!(page.contains(&format!("{parent} (step 1)")), "the parent of step 2");
 
     let both = dir.path().join("both.html");
-    report::write(&amis, &[finetune], &both, &|_, _| {}).unwrap();
+    report::write(&amis, &[finetune], None, &both, &|_, _| {}).unwrap();
     let page = std::fs::read_to_string(&both).unwrap();
     must_stand_alone(&page);
     assert_eq!(count(&page, "data:image/png"), 16 + 8, "the compared run's last model too");
@@ -129,7 +129,7 @@ fn an_unfinished_run_gives_a_page_of_what_is_there() {
     // Stopped at once: one iteration is logged, no step is finished.
     train::run(&config(&data, &[]), Place { dir: &run, ranks: &Ranks::alone(), device: Device::Cpu, stop: &AtomicBool::new(true) }, &mut Silent).unwrap_err();
     let out = dir.path().join("page.html");
-    report::write(&run, &[], &out, &|_, _| {}).unwrap();
+    report::write(&run, &[], None, &out, &|_, _| {}).unwrap();
     let page = std::fs::read_to_string(&out).unwrap();
     assert!(page.contains("0 of 3 steps are finished") && page.contains("<h3>Step 0 ") && !page.contains("Confusion"), "{page}");
 
@@ -137,7 +137,7 @@ fn an_unfinished_run_gives_a_page_of_what_is_there() {
     train(&config(&data, &[]), &run);
     std::fs::remove_dir_all(run.join("step-2")).unwrap();
     std::fs::remove_dir_all(&data).unwrap();
-    report::write(&run, &[], &out, &|_, _| {}).unwrap();
+    report::write(&run, &[], None, &out, &|_, _| {}).unwrap();
     let page = std::fs::read_to_string(&out).unwrap();
     assert!(page.contains("2 of 3 steps are finished") && page.contains("After step 1"));
     assert!(page.contains("The validation images cannot be read") && !page.contains("data:image/"));
@@ -148,7 +148,7 @@ fn what_is_no_run_or_does_not_fit_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("page.html");
     let refused = |run: &Path, compare: &[PathBuf]| {
-        let error = report::write(run, compare, &out, &|_, _| {}).unwrap_err();
+        let error = report::write(run, compare, None, &out, &|_, _| {}).unwrap_err();
         assert_eq!(exit_code(&error), 3);
         describe(&error)
     };

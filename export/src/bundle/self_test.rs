@@ -76,7 +76,7 @@ fn maps(manifest: &BundleManifest, graph: &Path, precision: &str, frames: &[Fram
     let mut model = Model::new(graph, manifest.clone(), precision, Box::new(backend))?;
     let map = |frame: &Frame| -> Result<Vec<u8>> {
         let mut map = Vec::new();
-        model.predict(frame, &mut map)?;
+        model.predict(0, frame, &mut map)?;
         Ok(map)
     };
     frames.iter().map(map).collect()

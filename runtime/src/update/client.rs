@@ -61,10 +61,10 @@ pub(super) fn look(device: &Device, config: &Config, fetcher: &Fetcher, traits: 
     let state = device.state()?;
 
     // tough writes what it remembers in place, and refuses a clock that steps back: it works on a copy without its note of the time.
-    let scratch = tempfile::tempdir_in(device.path("downloads")).map_err(|e| io("create", &device.path("downloads"), e))?;
+    let scratch = tempfile::tempdir_in(device.path("downloads")).map_err(|e| Error::io("create", &device.path("downloads"), e))?;
     for name in REMEMBERED {
         if known.join(name).exists() {
-            fs::copy(known.join(name), scratch.path().join(name)).map_err(|e| io("copy", &known.join(name), e))?;
+            fs::copy(known.join(name), scratch.path().join(name)).map_err(|e| Error::io("copy", &known.join(name), e))?;
         }
     }
     let loaded = load(fetcher, &root, &metadata, &targets, scratch.path());
@@ -101,7 +101,7 @@ pub(super) fn look(device: &Device, config: &Config, fetcher: &Fetcher, traits: 
 
 /// Loads with some patience for the link.
 fn load(fetcher: &Fetcher, root: &[u8], metadata: &Url, targets: &Url, datastore: &Path) -> Result<Repository> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| io("start a runtime for", datastore, e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| Error::io("start a runtime for", datastore, e))?;
     let mut backoff = Backoff::default();
     loop {
         let loader = RepositoryLoader::new(&root, metadata.clone(), targets.clone())
@@ -244,8 +244,4 @@ pub fn trust(device: &Device, root: &Path) -> Result<()> {
             Ok(files::write_atomic(&given, &bytes)?)
         }
     }
-}
-
-fn io(action: &'static str, path: &Path, source: std::io::Error) -> Error {
-    amis_artifacts::Error::Io { action, path: path.to_owned(), source }.into()
 }

@@ -44,7 +44,7 @@ impl Device {
     pub fn open(root: &Path) -> Result<Self> {
         let device = Self { root: root.to_owned() };
         for folder in [device.root.clone(), device.path("releases"), device.path("tuf"), device.path("downloads")] {
-            fs::create_dir_all(&folder).map_err(|e| device.io("create", &folder, e))?;
+            fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
         }
         let _lock = device.lock("state.lock", true)?;
         device.keep_reserve();
@@ -116,7 +116,7 @@ impl Device {
     pub fn turn(&self) -> Result<Turn> {
         let lock = self.lock("update.lock", false)?;
         self.happen(Event::GaveUp)?;
-        remove(&self.path("staging")).map_err(|e| self.io("remove", &self.path("staging"), e))?;
+        remove(&self.path("staging")).map_err(|e| Error::io("remove", &self.path("staging"), e))?;
         for folder in [self.root.clone(), self.path("tuf"), self.path("downloads")] {
             files::remove_temporaries(&folder);
         }
@@ -130,10 +130,10 @@ impl Device {
         let state = self.state()?;
         let kept: Vec<PathBuf> = [state.current, state.previous].iter().flatten().map(|&version| self.release(version)).collect();
         let releases = self.path("releases");
-        for entry in fs::read_dir(&releases).map_err(|e| self.io("list", &releases, e))?.flatten() {
+        for entry in fs::read_dir(&releases).map_err(|e| Error::io("list", &releases, e))?.flatten() {
             if !kept.contains(&entry.path()) {
                 tracing::info!("{} is removed", entry.path().display());
-                remove(&entry.path()).map_err(|e| self.io("remove", &entry.path(), e))?;
+                remove(&entry.path()).map_err(|e| Error::io("remove", &entry.path(), e))?;
             }
         }
         Ok(())
@@ -142,9 +142,9 @@ impl Device {
     /// Waits for a lock, or says that another has it.
     fn lock(&self, name: &str, wait: bool) -> Result<File> {
         let path = self.path(name);
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| self.io("open", &path, e))?;
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| Error::io("open", &path, e))?;
         match wait {
-            true => file.lock().map_err(|e| self.io("lock", &path, e))?,
+            true => file.lock().map_err(|e| Error::io("lock", &path, e))?,
             false => file.try_lock().map_err(|_| Error::Busy { root: self.root.clone() })?,
         }
         Ok(file)
@@ -190,13 +190,9 @@ impl Device {
                     symlink(target, &new).and_then(|()| fs::rename(&new, &path))
                 }
             };
-            made.map_err(|e| self.io("link", &path, e))?;
+            made.map_err(|e| Error::io("link", &path, e))?;
         }
         Ok(())
-    }
-
-    fn io(&self, action: &'static str, path: &Path, source: std::io::Error) -> Error {
-        amis_artifacts::Error::Io { action, path: path.to_owned(), source }.into()
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Wanted {
 /// # Errors
 /// [`Error::Transport`] if nothing came for long; [`Error::Target`] if it is not the signed file; the disk. What has arrived stays, to go on with.
 pub(super) fn fetch(fetcher: &Fetcher, wanted: &Wanted, path: &Path, max_bytes_per_s: Option<u64>, progress: &mut dyn FnMut(u64)) -> Result<()> {
-    let io = |source| Error::from(amis_artifacts::Error::Io { action: "write", path: path.to_owned(), source });
+    let io = |source| Error::io("write", path, source);
     let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
     let mut have = file.metadata().map_err(io)?.len();
     let mut resumed = have > 0;

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 
@@ -100,6 +100,13 @@ pub enum Error {
         /// Found and expected.
         reason: String,
     },
+}
+
+impl Error {
+    /// What the system says about a file.
+    pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        amis_artifacts::Error::Io { action, path: path.to_owned(), source }.into()
+    }
 }
 
 /// What is wrong with a repository, by the protection of TUF that caught it.

@@ -1,7 +1,7 @@
 //! From a bundle to the release that serves: unpacked aside, tried, and made current by one rename.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use amis_artifacts::bundle::{self, BundleManifest};
@@ -18,18 +18,18 @@ use super::{Error, Result};
 const SPARE_BYTES: u64 = 16 << 20;
 
 /// What is to be installed.
-pub(super) enum Package<'a> {
+pub(super) enum Package {
     /// A bundle.
-    Bundle(&'a Path),
+    Bundle(PathBuf),
     /// A patch against the release that serves.
-    Patch(&'a Path),
+    Patch(PathBuf),
 }
 
 /// Installs what lies here; the device is in the phase `installing`. `signed` is what the repository says of it.
 ///
 /// # Errors
 /// Whatever is wrong; the device is idle then, and the version is bad if it was its fault ([`Error::Unfit`]).
-pub(super) fn install(device: &Device, package: &Package<'_>, signed: Option<&Release>, program: &mut dyn FnMut() -> Command) -> Result<State> {
+pub(super) fn install(device: &Device, package: &Package, signed: Option<&Release>, program: &mut dyn FnMut() -> Command) -> Result<State> {
     let installed = stage(device, package, signed, program).and_then(|manifest| commit(device, &manifest));
     if let Err(error) = &installed {
         device.happen(match error {
@@ -42,9 +42,9 @@ pub(super) fn install(device: &Device, package: &Package<'_>, signed: Option<&Re
 }
 
 /// Unpacks into `staging/` and tries what is there.
-fn stage(device: &Device, package: &Package<'_>, signed: Option<&Release>, program: &mut dyn FnMut() -> Command) -> Result<BundleManifest> {
+fn stage(device: &Device, package: &Package, signed: Option<&Release>, program: &mut dyn FnMut() -> Command) -> Result<BundleManifest> {
     let staging = device.path("staging");
-    remove(&staging).and_then(|()| fs::create_dir(&staging)).map_err(|e| io("create", &staging, e))?;
+    remove(&staging).and_then(|()| fs::create_dir(&staging)).map_err(|e| Error::io("create", &staging, e))?;
     let current = device.state()?.current.map(|version| device.release(version));
     let manifest = match (package, &current) {
         (Package::Bundle(path), _) => bundle::unpack(path, &staging).map_err(|error| damaged(error, signed))?,
@@ -89,7 +89,7 @@ fn commit(device: &Device, manifest: &BundleManifest) -> Result<State> {
         .and_then(|()| fs::rename(&staging, &release))
         .and_then(|()| sync_folder(&device.path("releases")))
         .and_then(|()| sync_folder(device.root()));
-    moved.map_err(|e| io("move to", &release, e))?;
+    moved.map_err(|e| Error::io("move to", &release, e))?;
     device.happen(Event::Committed { name: manifest.name.clone() })
 }
 
@@ -98,11 +98,7 @@ fn commit(device: &Device, manifest: &BundleManifest) -> Result<State> {
 /// # Errors
 /// [`Error::NoSpace`]; the disk cannot be asked.
 pub(super) fn need(path: &Path, bytes: u64) -> Result<()> {
-    let disk = rustix::fs::statvfs(path).map_err(|e| io("ask the disk of", path, e.into()))?;
+    let disk = rustix::fs::statvfs(path).map_err(|e| Error::io("ask the disk of", path, e.into()))?;
     let (free_bytes, needed_bytes) = (disk.f_bavail.saturating_mul(disk.f_frsize), bytes.saturating_add(SPARE_BYTES));
     if free_bytes < needed_bytes { Err(Error::NoSpace { path: path.to_owned(), free_bytes, needed_bytes }) } else { Ok(()) }
-}
-
-fn io(action: &'static str, path: &Path, source: std::io::Error) -> Error {
-    amis_artifacts::Error::Io { action, path: path.to_owned(), source }.into()
 }

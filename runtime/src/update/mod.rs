@@ -15,7 +15,7 @@ mod state;
 mod transport;
 mod trial;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use amis_artifacts::bundle;
@@ -29,6 +29,7 @@ pub use probation::{Probation, Verdict};
 pub use state::{Bad, Check, Event, MAX_STARTS, Phase, State};
 pub use trial::{Candidate, Choice, Measured, measure};
 
+use download::Wanted;
 use install::Package;
 use transport::Fetcher;
 
@@ -67,7 +68,10 @@ pub fn update(
         match look.offer {
             None => Ok(Outcome::UpToDate),
             Some(offer) if only_look => Ok(Outcome::Offered(offer.release.version)),
-            Some(offer) => take(device, config, &fetcher, &offer, program, progress).map(Outcome::Installed),
+            Some(offer) => {
+                let max_bytes_per_s = config.max_kib_per_s.map(|kib| u64::from(kib) << 10);
+                Taking { device, fetcher: &fetcher, offer: &offer, max_bytes_per_s, program, progress }.take().map(Outcome::Installed)
+            }
         }
     });
     let result = match &outcome {
@@ -81,52 +85,46 @@ pub fn update(
     outcome
 }
 
-/// Fetches and installs an offer: by a patch where there is one, and if that does not work out by the whole bundle.
-fn take(
-    device: &Device,
-    config: &Config,
-    fetcher: &Fetcher,
-    offer: &Offer,
-    program: &mut dyn FnMut() -> Command,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<State> {
-    if let Some(patch) = &offer.patch {
-        match take_file(device, config, fetcher, offer, patch, true, program, progress) {
-            Ok(state) => return Ok(state),
-            // The version is bad, however it came here.
-            Err(error @ Error::Unfit { .. }) => return Err(error),
-            Err(error) => tracing::warn!("the patch is left, the whole bundle is taken: {error}"),
-        }
-    }
-    take_file(device, config, fetcher, offer, &offer.bundle, false, program, progress)
+/// What is needed to take an offer.
+struct Taking<'a> {
+    device: &'a Device,
+    fetcher: &'a Fetcher,
+    offer: &'a Offer,
+    max_bytes_per_s: Option<u64>,
+    program: &'a mut dyn FnMut() -> Command,
+    progress: &'a mut dyn FnMut(u64, u64),
 }
 
-#[allow(clippy::too_many_arguments)]
-fn take_file(
-    device: &Device,
-    config: &Config,
-    fetcher: &Fetcher,
-    offer: &Offer,
-    wanted: &download::Wanted,
-    is_patch: bool,
-    program: &mut dyn FnMut() -> Command,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<State> {
-    let path = device.path("downloads").join(&wanted.sha256);
-    let here = std::fs::metadata(&path).map_or(0, |m| m.len());
-    install::need(device.root(), (wanted.bytes.saturating_sub(here)).saturating_add(offer.release.unpacked_bytes))?;
-    device.happen(Event::Fetch(offer.release.version))?;
-    let limit = config.max_kib_per_s.map(|kib| u64::from(kib) << 10);
-    if let Err(error) = download::fetch(fetcher, wanted, &path, limit, &mut |have| progress(have, wanted.bytes)) {
-        device.happen(Event::GaveUp)?;
-        return Err(error);
+impl Taking<'_> {
+    /// Fetches and installs: by a patch where there is one, and if that does not work out by the whole bundle.
+    fn take(&mut self) -> Result<State> {
+        if let Some(patch) = &self.offer.patch {
+            match self.take_file(patch, Package::Patch) {
+                Ok(state) => return Ok(state),
+                // The version is bad, however it came here.
+                Err(error @ Error::Unfit { .. }) => return Err(error),
+                Err(error) => tracing::warn!("the patch is left, the whole bundle is taken: {error}"),
+            }
+        }
+        self.take_file(&self.offer.bundle, Package::Bundle)
     }
-    device.happen(Event::Fetched)?;
-    let package = if is_patch { Package::Patch(&path) } else { Package::Bundle(&path) };
-    let installed = install::install(device, &package, Some(&offer.release), program);
-    // What was fetched is of no more use, whether it was good or not.
-    let _ = device::remove(&path);
-    installed
+
+    fn take_file(&mut self, wanted: &Wanted, package: fn(PathBuf) -> Package) -> Result<State> {
+        let path = self.device.path("downloads").join(&wanted.sha256);
+        let here = std::fs::metadata(&path).map_or(0, |m| m.len());
+        install::need(self.device.root(), wanted.bytes.saturating_sub(here).saturating_add(self.offer.release.unpacked_bytes))?;
+        self.device.happen(Event::Fetch(self.offer.release.version))?;
+        let fetched = download::fetch(self.fetcher, wanted, &path, self.max_bytes_per_s, &mut |have| (self.progress)(have, wanted.bytes));
+        if let Err(error) = fetched {
+            self.device.happen(Event::GaveUp)?;
+            return Err(error);
+        }
+        self.device.happen(Event::Fetched)?;
+        let installed = install::install(self.device, &package(path.clone()), Some(&self.offer.release), self.program);
+        // What was fetched is of no more use, whether it was good or not.
+        let _ = device::remove(&path);
+        installed
+    }
 }
 
 /// Installs a bundle that lies here; who may write to the device's folder vouches for it.
@@ -138,7 +136,7 @@ pub fn install_file(device: &Device, path: &Path, program: &mut dyn FnMut() -> C
     let manifest = bundle::read_manifest(path)?;
     install::need(device.root(), manifest.unpacked_bytes())?;
     device.happen(Event::Install(manifest.version))?;
-    install::install(device, &Package::Bundle(path), None, program)
+    install::install(device, &Package::Bundle(path.to_owned()), None, program)
 }
 
 /// Sends a device's status to where its fleet is looked after.

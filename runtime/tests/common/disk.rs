@@ -32,6 +32,12 @@ pub fn traced(program: &str, arguments: &[&str]) -> (Output, Vec<Call>) {
     (output, calls(&fs::read_to_string(log.path()).unwrap()))
 }
 
+/// Runs a program whose `number`th call of this name fails with this error.
+pub fn failing(program: &str, arguments: &[&str], call: &str, error: &str, number: usize) -> Output {
+    let inject = format!("inject={call}:error={error}:when={number}");
+    Command::new("strace").args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject, program]).args(arguments).output().unwrap()
+}
+
 /// A call that did something.
 #[derive(Debug)]
 pub struct Call {
@@ -70,6 +76,11 @@ fn calls(log: &str) -> Vec<Call> {
 }
 
 impl Call {
+    /// What was called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The text of an argument in quotes.
     fn text(&self, at: usize) -> Vec<u8> {
         let text = self.arguments[at].trim();

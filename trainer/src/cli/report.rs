@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use amis_artifacts::files;
+use amis_artifacts::live::LiveRun;
 use amis_trainer::{Result, report};
 use clap::Args;
 
@@ -18,6 +20,9 @@ pub(super) struct Report {
     /// Folders of runs of the same task, to show beside it.
     #[arg(long, value_name = "RUN", num_args = 1..)]
     compare: Vec<PathBuf>,
+    /// Frames of a live run that took the last model over, as live.json; the demo writes one.
+    #[arg(long, value_name = "FILE")]
+    live: Option<PathBuf>,
     /// Page to write. [default: report.html in RUN]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -31,7 +36,8 @@ impl Report {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         };
-        let written = report::write(&self.run, &self.compare, &out, &progress);
+        let live = self.live.map(|path| files::read_json::<LiveRun>(&path, "live run")).transpose()?;
+        let written = report::write(&self.run, &self.compare, live.as_ref(), &out, &progress);
         bar.finish_and_clear();
         written?;
         tracing::info!("report in {}", out.display());

@@ -1,3 +1,4 @@
+use amis_artifacts::live::LiveRun;
 use amis_data::label_mapping::FutureClasses;
 use maud::{Markup, html};
 
@@ -5,15 +6,16 @@ use super::document::document;
 use super::examples::Examples;
 use super::extremes::Extremes;
 use super::run::RunData;
-use super::{confusion, curves, figures, forgetting, iou_table, provenance};
+use super::{confusion, curves, figures, forgetting, iou_table, live, provenance};
 
 /// The whole page; the first run is the one it is about.
-pub(super) fn render(runs: &[RunData], examples: &Examples, extremes: &Extremes) -> Markup {
+pub(super) fn render(runs: &[RunData], examples: &Examples, extremes: &Extremes, update: Option<&LiveRun>) -> Markup {
     let main = &runs[0];
     let body = html! {
         (header(runs))
         main {
             @if let Some(last) = main.last() { (results(runs, examples, extremes, last.metrics.step)) }
+            @if let Some(update) = update { section { h2 { "Field update during a live run" } (live::render(update)) } }
             section { h2 { "Training" } (curves::by_step(runs)) }
             section { h2 { "Where it comes from" } (provenance::configuration(runs)) (provenance::lineage(runs)) }
         }

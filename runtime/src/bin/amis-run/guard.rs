@@ -9,7 +9,7 @@ use amis_runtime::Result;
 use amis_runtime::stats::Serving;
 use amis_runtime::update::{Bad, Config, Device, Error, Event, MAX_STARTS, PROBATION_MINUTES, Phase, Probation, State, Verdict, clock};
 
-use crate::watch::Watch;
+use crate::watch::{self, Watch};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -103,7 +103,11 @@ impl Guard {
         match state.current.filter(|&current| current != version) {
             Some(previous) => {
                 let release = self.device.release(previous);
-                self.watch.swap.change(|| self.watch.options.open_model(&release)).map(drop)
+                if let Err(error) = self.watch.swap.change(|| self.watch.options.open_model(&release)) {
+                    // Whoever starts the run again starts it with the release before.
+                    watch::give_up(None, &format!("version {version} has to go, and version {previous} does not take over: {error}"));
+                }
+                Ok(())
             }
             None => {
                 self.watch.journal.warning("there is no release before it, so it goes on".to_owned());

@@ -87,7 +87,7 @@ impl Watch {
 }
 
 /// Ends the process: a thread in a driver cannot be ended otherwise.
-fn give_up(state: Option<&State>, reason: &str) -> ! {
+pub(crate) fn give_up(state: Option<&State>, reason: &str) -> ! {
     tracing::error!("the run is ended: {reason}");
     if let Some(state) = state {
         state.end(reason);
