@@ -10,7 +10,7 @@
 //! | for each of its files, in the order of the manifest | segments until the file is complete |
 //!
 //! A segment is a byte 0, a length (8 bytes) and as many bytes of the file; or a byte 1, 2 or 4 (the width of a number), a length (8 bytes), the place of
-//! one of the parent's files in its manifest (2 bytes), an offset in it (8 bytes), and differences to the numbers there ([`planes`]). Weights that are
+//! one of the parent's files in its manifest (2 bytes), an offset in it (8 bytes), and differences to the numbers there (`planes`). Weights that are
 //! trained a little further change in almost every number, but not by much: `zstd --patch-from`, which looks for equal strings, finds next to nothing
 //! in them, while their differences take few bits (docs/benchmarks.md). Only [`make`] knows ONNX; [`apply`] copies and adds.
 
