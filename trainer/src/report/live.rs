@@ -13,7 +13,8 @@ pub(super) fn render(run: &LiveRun) -> Markup {
         return html! { p.quiet { "The model did not change in this run." } };
     };
     let (from, to) = (change.saturating_sub(AROUND).max(1), (change + AROUND).min(run.frames.len()));
-    let zero = run.frames[change].at_ms;
+    // Charts begin at zero.
+    let zero = run.frames[from].at_ms;
     let seconds = |at: usize| (run.frames[at].at_ms - zero) / 1e3;
     let between = |at: usize| run.frames[at].at_ms - run.frames[at - 1].at_ms;
     let series = |name: &str, color, frames: std::ops::Range<usize>, value: &dyn Fn(usize) -> f64| Series {
@@ -26,7 +27,7 @@ pub(super) fn render(run: &LiveRun) -> Markup {
     let gaps = vec![series(names(0), 0, from..change, &between), series(names(1), 1, change..to, &between)];
     let age = |at: usize| run.frames[at].age_ms;
     let ages = vec![series(names(0), 0, from..change, &age), series(names(1), 1, change..to, &age)];
-    let chart = |title: &str, series| Chart { title: title.into(), x_label: "seconds after the change", y_label: "ms", scale: Scale::Log, series };
+    let chart = |title: &str, series| Chart { title: title.into(), x_label: "seconds", y_label: "ms", scale: Scale::Log, series };
     let longest = (1..run.frames.len()).map(between).fold(0.0, f64::max);
     let classes = |frame: Option<&LiveFrame>| frame.map_or(0, |frame| frame.classes);
     html! {
