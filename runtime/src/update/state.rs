@@ -24,7 +24,7 @@ const MAX_BAD: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// [`FORMAT_VERSION`] at the time of writing.
+    /// `FORMAT_VERSION` at the time of writing.
     pub format_version: u32,
     /// Name of the model; none before the first release.
     pub name: Option<String>,

@@ -30,7 +30,7 @@ const MAX_OUTPUT_BYTES: u64 = 64 << 10;
 
 /// How a release runs on this machine: the fastest of the candidates that agree with the reference.
 ///
-/// Which graphs are candidates is [`Runner`]'s matter.
+/// Which graphs are candidates is `Runner`'s matter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Choice {
