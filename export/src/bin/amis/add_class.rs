@@ -231,6 +231,12 @@ impl Args {
         let named: Vec<String> = graphs.iter().map(|(wanted, path)| format!("{wanted}:{}", text(path))).collect();
         let mut arguments = vec!["bundle", "--checkpoint", &step, "--name", model, "--version", &number, "--verification", &measured, "--out", &folder];
         named.iter().for_each(|g| arguments.extend(["--graph", g]));
+        // The float32 graph says what the self-test has to give, also where it is not packed.
+        arguments.extend(["--reference", &onnx]);
+        if asked.iter().any(|g| g.ends_with(":int8")) {
+            arguments.extend(["--calibration", &table]);
+            inputs.push(calibration);
+        }
         inputs.push(verification);
         all.push(station("bundle", "amis-export", &arguments, &inputs, std::slice::from_ref(&bundle)));
 
