@@ -83,11 +83,11 @@ test-v4l2: setup ## cameras, on the kernel's virtual camera driver
 	cargo test $(cargo_flags) --test v4l2 --no-run
 	scripts/test-v4l2.sh "$(AMIS_HOME)" "$(CARGO_TARGET_DIR)/release"
 
-# make test-updates KILLS=1000. As root, for a link of 1 Mbit/s that loses packets; installs nginx, nftables and strace.
+# make test-updates KILLS=1000. As root, for a link of 1 Mbit/s that loses packets; installs nginx, nftables, strace and openssh-server.
 test-updates: setup ## updates of devices: power cut and killed anywhere, attacked, and over a bad link
 	@scripts/setup-updates.sh
 	cargo build $(cargo_flags)
-	AMIS_KILLS=$(or $(KILLS),100) AMIS_BAD_LINK=1 cargo test $(cargo_flags) --test update --test updates --test attacks
+	AMIS_KILLS=$(or $(KILLS),100) AMIS_BAD_LINK=1 cargo test $(cargo_flags) --test update --test updates --test attacks --test deploy
 
 # In an emulator and a virtual machine; installs both if you are root, and downloads a kernel.
 test-arm: cross ## tests of amis-run for a Jetson, with ONNX Runtime and on the kernel's virtual camera

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod calibrate;
+mod deploy;
 mod engine;
 mod images;
 mod inspect;
@@ -57,6 +58,7 @@ enum Command {
     Bundle(bundle::Args),
     Inspect(inspect::Args),
     Repo(repo::Args),
+    Deploy(deploy::Args),
 }
 
 /// Parses the arguments, runs the command and gives the exit code.
@@ -78,6 +80,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Bundle(args) => end(args.run(), cli.json),
         Command::Inspect(args) => end(args.run(), cli.json),
         Command::Repo(args) => end(args.run(), cli.json),
+        Command::Deploy(args) => end(args.run(), cli.json),
     }
 }
 

@@ -402,6 +402,53 @@ pub enum Error {
         /// Every graph that does not pass, with its numbers.
         reasons: Vec<String>,
     },
+    /// Arguments of a deployment that cannot be meant.
+    #[error("{reason}")]
+    #[diagnostic(code(amis::usage::deploy), help("`amis-export deploy --help` has examples"))]
+    Deploy {
+        /// Found and expected.
+        reason: String,
+    },
+    /// `ssh` does not start.
+    #[error("ssh cannot be started")]
+    #[diagnostic(code(amis::environment::no_ssh), help("install it: sudo apt-get install openssh-client"))]
+    NoSsh {
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// No way to a device, or none any more.
+    #[error("no connection to {to}: {reason}")]
+    #[diagnostic(code(amis::environment::ssh), help("`ssh {to} true` has to work; what has arrived there stays, and the same command goes on from it"))]
+    Ssh {
+        /// The device, as it was named.
+        to: String,
+        /// Last words of ssh.
+        reason: String,
+    },
+    /// A device that a bundle or a package is not for.
+    #[error("not for {to}: {reason}")]
+    #[diagnostic(code(amis::input::unsuited), help("{advice}"))]
+    Unsuited {
+        /// The device, as it was named.
+        to: String,
+        /// Found and expected.
+        reason: String,
+        /// What to do.
+        advice: String,
+    },
+    /// Something is missing or fails on a device.
+    #[error("{to} cannot {tried}: {reason}")]
+    #[diagnostic(code(amis::environment::device), help("{advice}"))]
+    Device {
+        /// The device, as it was named.
+        to: String,
+        /// What was to be done there.
+        tried: String,
+        /// What came back.
+        reason: String,
+        /// What to do.
+        advice: String,
+    },
 }
 
 /// Result of this crate.

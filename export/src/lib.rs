@@ -17,6 +17,7 @@
 
 pub mod bundle;
 pub mod compare;
+pub mod deploy;
 mod error;
 pub mod graph;
 pub mod inspect;

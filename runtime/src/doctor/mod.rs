@@ -20,6 +20,7 @@ pub use system::Memory;
 pub use thermal::Heat;
 
 use crate::backend::onnxruntime::{self, Library};
+use crate::update::target_here;
 
 /// Largest file that is read: the list of installed packages has a few MiB.
 const MAX_BYTES: u64 = 64 << 20;
@@ -43,6 +44,8 @@ pub struct Report {
     pub gpu: Option<String>,
     /// Versions of TensorRT that engines can run with, or why there is none.
     pub tensorrt: Vec<String>,
+    /// Target of the graphs in a bundle that run here, "cpu" or "jetpack6"; none for copied files.
+    pub target: Option<&'static str>,
     /// Logical processors that this process may use.
     pub processors: usize,
     /// Power mode and clock, on a Jetson.
@@ -100,6 +103,7 @@ pub fn examine(root: &Path) -> (Report, Option<crate::Error>) {
         onnxruntime,
         gpu: None,
         tensorrt: Vec::new(),
+        target: None,
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         power: None,
         memory: None,
@@ -113,6 +117,7 @@ pub fn examine(root: &Path) -> (Report, Option<crate::Error>) {
     software::examine(&files, &mut report, error.as_ref());
     if root == Path::new("/") {
         gpu::examine(&mut report);
+        report.target = Some(target_here());
     }
     power::examine(&files, &mut report, board.as_ref());
     system::examine(&files, &mut report);

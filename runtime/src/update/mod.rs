@@ -27,7 +27,7 @@ pub use device::{Device, Turn};
 pub use error::{Attack, Error, Result};
 pub use probation::{Probation, Verdict};
 pub use state::{Bad, Check, Event, MAX_STARTS, Phase, State};
-pub use trial::{Candidate, Choice, Measured, measure};
+pub use trial::{Candidate, Choice, Measured, measure, target_here};
 
 use download::Wanted;
 use install::Package;

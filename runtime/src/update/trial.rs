@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use amis_artifacts::bundle::{BundleManifest, GraphEntry, SelfTest};
 use amis_artifacts::files;
-use amis_tensorrt::{BuildOptions, Flavor, Gpu, Library, Version};
+use amis_tensorrt::{BuildOptions, Flavor, Gpu, Library, Progress, Version};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Result};
@@ -140,6 +140,11 @@ impl Runner {
     }
 }
 
+/// Target of the graphs that this machine runs: "cpu", or with a GPU and TensorRT that of its version.
+pub fn target_here() -> &'static str {
+    Runner::of_this_machine().target()
+}
+
 /// The target whose graphs a TensorRT takes, as in `export/targets.toml`.
 fn target_of(version: Version) -> &'static str {
     match (version.major, version.minor) {
@@ -158,8 +163,9 @@ pub(super) fn choose(release: &Path, manifest: &BundleManifest, program: &mut dy
     let unfit = |reason: String| Error::Unfit { name: manifest.name.clone(), version: manifest.version, reason };
     let test = manifest.self_test.as_ref().ok_or_else(|| unfit("it has no self-test".into()))?;
     let runner = Runner::of_this_machine();
-    let graphs = manifest.graphs.iter().filter(|g| g.target == runner.target());
-    let candidates: Vec<Candidate> = graphs.map(|graph| candidate(release, graph, runner, test, program)).collect();
+    let graphs: Vec<&GraphEntry> = manifest.graphs.iter().filter(|g| g.target == runner.target()).collect();
+    let place = |i: usize| format!("graph {} of {}: {}", i + 1, graphs.len(), graphs[i].precision);
+    let candidates: Vec<Candidate> = graphs.iter().enumerate().map(|(i, graph)| candidate(release, graph, &place(i), runner, test, program)).collect();
     let time = |candidate: &Candidate| candidate.measured.as_ref().map_or(f64::INFINITY, |m| m.infer_p50_ms);
     let best = candidates.iter().filter(|c| c.refused.is_none()).min_by(|a, b| time(a).total_cmp(&time(b)));
     let Some(best) = best.cloned() else {
@@ -175,7 +181,8 @@ pub(super) fn choose(release: &Path, manifest: &BundleManifest, program: &mut dy
     Ok(Choice { precision: best.precision, engine: best.engine, candidates })
 }
 
-fn candidate(release: &Path, graph: &GraphEntry, runner: Runner, test: &SelfTest, program: &mut dyn FnMut() -> Command) -> Candidate {
+/// Tries one graph; `place` names it in the log, which `amis-export deploy` shows as a bar.
+fn candidate(release: &Path, graph: &GraphEntry, place: &str, runner: Runner, test: &SelfTest, program: &mut dyn FnMut() -> Command) -> Candidate {
     let precision = graph.precision.clone();
     let refused = |engine: Option<String>, measured: Option<Measured>, reason: String| Candidate {
         precision: precision.clone(),
@@ -189,12 +196,20 @@ fn candidate(release: &Path, graph: &GraphEntry, runner: Runner, test: &SelfTest
             let file = format!("{precision}.engine");
             let (onnx, out) = (release.join(&graph.entry.file), release.join(&file));
             let request = Request { onnx: &onnx, flavor: Flavor::Enterprise, options: BuildOptions::default(), timing_cache: None, out: &out };
-            match engine::build(program().arg("build-engine"), &request, &mut |_| {}) {
+            let mut told = None;
+            let mut tell = |progress: Progress| {
+                let percent = 10 * (10 * progress.step / progress.steps.max(1));
+                if progress.parent.is_none() && told.replace(percent) != Some(percent) {
+                    tracing::info!("{place}, engine {percent} %");
+                }
+            };
+            match engine::build(program().arg("build-engine"), &request, &mut tell) {
                 Ok(_) => Some(file),
                 Err(error) => return refused(None, None, format!("no engine was built: {error}")),
             }
         }
     };
+    tracing::info!("{place}, self-test");
     let mut command = program();
     command.arg("try").arg(release).arg(&precision).args(engine.iter().map(|file| release.join(file)));
     let m = match ask(&mut command) {

@@ -51,7 +51,7 @@ fn write_bundle(path: &Path, version: u64, classes: &[&str], weight: &[[f32; 3]]
     bundle::write(path, manifest, &BTreeMap::from([("model.fp32.onnx".to_owned(), model)])).unwrap()
 }
 
-fn manifest(version: u64, classes: &[&str]) -> BundleManifest {
+pub fn manifest(version: u64, classes: &[&str]) -> BundleManifest {
     let entry = |target: &str, precision: &str, file: &str| GraphEntry {
         target: target.into(),
         precision: precision.into(),
