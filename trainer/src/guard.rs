@@ -65,7 +65,8 @@ fn torch_text(payload: &(dyn Any + Send)) -> Option<String> {
 }
 
 fn is_out_of_memory(reason: &str) -> bool {
-    ["out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED"].iter().any(|words| reason.contains(words))
+    // The last is what oneDNN says when it has no room for its code and scratch memory; the shapes are those of steps that ran before.
+    ["out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "could not create a primitive"].iter().any(|words| reason.contains(words))
 }
 
 #[cfg(test)]
