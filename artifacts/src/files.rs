@@ -1,8 +1,10 @@
 //! Reading with limits, writing atomically, hashing.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -133,6 +135,24 @@ pub fn remove_temporaries(folder: &Path) -> usize {
     found.filter(|path| is_temporary(path) && fs::remove_file(path).is_ok()).count()
 }
 
+/// Takes a lock that lasts as long as the file is open; none if another has it.
+///
+/// Patient for half a second: a process that is just being started has a copy of every open file until its program begins, and so holds a lock that was given back.
+///
+/// # Errors
+/// The file cannot be made or locked.
+pub fn try_lock(path: &Path) -> std::io::Result<Option<File>> {
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    for _ in 0..10 {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(50)),
+            Err(TryLockError::Error(source)) => return Err(source),
+        }
+    }
+    Ok(None)
+}
+
 /// Temporary files are private; results are for everybody who may read the folder.
 fn allow_reading(file: &File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -193,6 +213,17 @@ mod tests {
         write_json(&path, &[3]).unwrap();
         assert_eq!(read_json::<Vec<u8>>(&path, "test").unwrap(), [3]);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_is_one_s_and_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = try_lock(&path).unwrap().unwrap();
+        assert!(try_lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(try_lock(&path).unwrap().is_some());
+        assert!(try_lock(&dir.path().join("no/lock")).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The folder of a repository: opened, locked, written.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use amis_artifacts::files;
@@ -173,13 +173,8 @@ impl Repository {
 /// Locks a repository's folder for the life of the value.
 pub(super) fn lock(dir: &Path) -> Result<File> {
     let path = dir.join(".lock");
-    let io = |source| amis_artifacts::Error::Io { action: "lock", path: path.clone(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.into() }),
-        Err(TryLockError::Error(source)) => Err(io(source).into()),
-    }
+    let lock = files::try_lock(&path).map_err(|source| amis_artifacts::Error::Io { action: "lock", path, source })?;
+    lock.ok_or_else(|| Error::Locked { path: dir.into() })
 }
 
 fn write_pending(dir: &Path, pending: &Pending) -> Result<()> {

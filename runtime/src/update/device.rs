@@ -46,7 +46,7 @@ impl Device {
         for folder in [device.root.clone(), device.path("releases"), device.path("tuf"), device.path("downloads")] {
             fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
         }
-        let _lock = device.lock("state.lock", true)?;
+        let _lock = device.lock()?;
         device.keep_reserve();
         device.link(&device.state()?)?;
         Ok(device)
@@ -99,7 +99,7 @@ impl Device {
 
     /// Changes the state while nobody else does.
     pub(super) fn change(&self, change: impl FnOnce(&State) -> std::result::Result<State, String>) -> Result<State> {
-        let _lock = self.lock("state.lock", true)?;
+        let _lock = self.lock()?;
         let old = self.state()?;
         let new = change(&old).map_err(|reason| Error::Refused { reason })?;
         if new != old {
@@ -114,7 +114,9 @@ impl Device {
     /// # Errors
     /// [`Error::Busy`]; the disk.
     pub fn turn(&self) -> Result<Turn> {
-        let lock = self.lock("update.lock", false)?;
+        let path = self.path("update.lock");
+        let lock = files::try_lock(&path).map_err(|e| Error::io("lock", &path, e))?;
+        let lock = lock.ok_or_else(|| Error::Busy { root: self.root.clone() })?;
         self.happen(Event::GaveUp)?;
         remove(&self.path("staging")).map_err(|e| Error::io("remove", &self.path("staging"), e))?;
         for folder in [self.root.clone(), self.path("tuf"), self.path("downloads")] {
@@ -126,7 +128,7 @@ impl Device {
 
     /// Removes releases that are neither current nor previous.
     pub(super) fn prune(&self) -> Result<()> {
-        let _lock = self.lock("state.lock", true)?;
+        let _lock = self.lock()?;
         let state = self.state()?;
         let kept: Vec<PathBuf> = [state.current, state.previous].iter().flatten().map(|&version| self.release(version)).collect();
         let releases = self.path("releases");
@@ -139,15 +141,11 @@ impl Device {
         Ok(())
     }
 
-    /// Waits for a lock, or says that another has it.
-    fn lock(&self, name: &str, wait: bool) -> Result<File> {
-        let path = self.path(name);
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| Error::io("open", &path, e))?;
-        match wait {
-            true => file.lock().map_err(|e| Error::io("lock", &path, e))?,
-            false => file.try_lock().map_err(|_| Error::Busy { root: self.root.clone() })?,
-        }
-        Ok(file)
+    /// Waits for a lock.
+    fn lock(&self) -> Result<File> {
+        let path = self.path("state.lock");
+        let locked = File::options().create(true).truncate(false).write(true).open(&path).and_then(|file| file.lock().map(|()| file));
+        locked.map_err(|e| Error::io("lock", &path, e))
     }
 
     /// Writes the state; on a full disk with the room of the reserve.
