@@ -171,8 +171,13 @@ fn releases_that_do_not_do_here_what_they_should_are_not_installed() {
         assert_eq!((&status["current"], &status["phase"]), (&3.into(), &"idle".into()));
         assert!(!bench.path("device/staging").exists());
     }
-    // A file that is no good says nothing of its version.
+    // What is missing on the machine says nothing of a version...
     bench.bundle(10, Network::OneMore);
+    let mut lame = Command::new(PROGRAM);
+    lame.current_dir(bench.dir.path()).args(["install", "10.amis", "--root", "device"]).env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so");
+    let lame = lame.output().unwrap();
+    assert_eq!(lame.status.code(), Some(4), "{}", String::from_utf8_lossy(&lame.stderr));
+    // ...and neither does a file that is no good.
     let whole = fs::read(bench.path("10.amis")).unwrap();
     fs::write(bench.path("10.amis"), &whole[..whole.len() - 40]).unwrap();
     bench.refused(&["install", "10.amis"]);

@@ -89,6 +89,16 @@ pub enum Error {
         /// What it takes, with a reserve.
         needed_bytes: u64,
     },
+    /// Something is missing on this machine, and no release could be tried.
+    #[error("nothing can be tried here: {reason}")]
+    #[diagnostic(
+        code(amis::environment::update::machine),
+        help("nothing was changed, and the version may be tried again; `amis-run doctor` says what is missing")
+    )]
+    Machine {
+        /// What the trial said.
+        reason: String,
+    },
     /// A bundle that this device cannot take.
     #[error("{name} version {version} cannot be taken: {reason}")]
     #[diagnostic(code(amis::input::update::unfit), help("the release before goes on; the bundle has to be made anew, with a higher version"))]

@@ -25,6 +25,8 @@ const MEASURED: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Largest picture of a self-test, in bytes.
 const MAX_PICTURE_BYTES: u64 = 16 << 20;
+/// Exit code of a trial that met a machine on which something is missing, as of all our programs.
+const ENVIRONMENT: i32 = 4;
 /// What a child may say.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
 
@@ -111,7 +113,7 @@ pub fn measure(release: &Path, precision: &str, engine: Option<&Path>) -> crate:
         times.push(model.predict(0, frame, &mut found)?.timing.infer.as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
-    Ok(Measured { agreement: same as f64 / all as f64, infer_p50_ms: times[MEASURED / 2], infer_p95_ms: times[MEASURED * 95 / 100] })
+    Ok(Measured { agreement: same as f64 / all as f64, infer_p50_ms: times[MEASURED / 2], infer_p95_ms: times[MEASURED - 2] })
 }
 
 /// What runs graphs on this machine.
@@ -158,14 +160,14 @@ fn target_of(version: Version) -> &'static str {
 /// `build-engine` for a GPU): whatever a bad graph does there, this process goes on. Takes the fastest that agrees with the reference and keeps the limit of time.
 ///
 /// # Errors
-/// [`Error::Unfit`] if none can be taken, with the reason of each.
+/// [`Error::Unfit`] if none can be taken, with the reason of each; [`Error::Machine`] if that is not the graphs' fault.
 pub(super) fn choose(release: &Path, manifest: &BundleManifest, program: &mut dyn FnMut() -> Command) -> Result<Choice> {
     let unfit = |reason: String| Error::Unfit { name: manifest.name.clone(), version: manifest.version, reason };
     let test = manifest.self_test.as_ref().ok_or_else(|| unfit("it has no self-test".into()))?;
     let runner = Runner::of_this_machine();
     let graphs: Vec<&GraphEntry> = manifest.graphs.iter().filter(|g| g.target == runner.target()).collect();
     let place = |i: usize| format!("graph {} of {}: {}", i + 1, graphs.len(), graphs[i].precision);
-    let candidates: Vec<Candidate> = graphs.iter().enumerate().map(|(i, graph)| candidate(release, graph, &place(i), runner, test, program)).collect();
+    let candidates = graphs.iter().enumerate().map(|(i, graph)| candidate(release, graph, &place(i), runner, test, program)).collect::<Result<Vec<_>>>()?;
     let time = |candidate: &Candidate| candidate.measured.as_ref().map_or(f64::INFINITY, |m| m.infer_p50_ms);
     let best = candidates.iter().filter(|c| c.refused.is_none()).min_by(|a, b| time(a).total_cmp(&time(b)));
     let Some(best) = best.cloned() else {
@@ -182,13 +184,10 @@ pub(super) fn choose(release: &Path, manifest: &BundleManifest, program: &mut dy
 }
 
 /// Tries one graph; `place` names it in the log, which `amis-export deploy` shows as a bar.
-fn candidate(release: &Path, graph: &GraphEntry, place: &str, runner: Runner, test: &SelfTest, program: &mut dyn FnMut() -> Command) -> Candidate {
+fn candidate(release: &Path, graph: &GraphEntry, place: &str, runner: Runner, test: &SelfTest, program: &mut dyn FnMut() -> Command) -> Result<Candidate> {
     let precision = graph.precision.clone();
-    let refused = |engine: Option<String>, measured: Option<Measured>, reason: String| Candidate {
-        precision: precision.clone(),
-        engine,
-        measured,
-        refused: Some(reason),
+    let refused = |engine: Option<String>, measured: Option<Measured>, reason: String| {
+        Ok(Candidate { precision: precision.clone(), engine, measured, refused: Some(reason) })
     };
     let engine = match runner {
         Runner::Cpu => None,
@@ -214,7 +213,8 @@ fn candidate(release: &Path, graph: &GraphEntry, place: &str, runner: Runner, te
     command.arg("try").arg(release).arg(&precision).args(engine.iter().map(|file| release.join(file)));
     let m = match ask(&mut command) {
         Ok(measured) => measured,
-        Err(reason) => return refused(engine, None, reason),
+        Err(Failure::Graph(reason)) => return refused(engine, None, reason),
+        Err(Failure::Machine(reason)) => return Err(Error::Machine { reason }),
     };
     if m.agreement < test.min_agreement {
         let reason = format!("{:.2} % of the pixels agree with the reference, expected at least {:.2} %", m.agreement * 100.0, test.min_agreement * 100.0);
@@ -224,12 +224,21 @@ fn candidate(release: &Path, graph: &GraphEntry, place: &str, runner: Runner, te
         let reason = format!("an inference takes {:.1} ms here, allowed are {limit:.1} ms", m.infer_p50_ms);
         return refused(engine, Some(m), reason);
     }
-    Candidate { precision, engine, measured: Some(m), refused: None }
+    Ok(Candidate { precision, engine, measured: Some(m), refused: None })
+}
+
+/// Why a trial has no result.
+enum Failure {
+    /// The graph does not run.
+    Graph(String),
+    /// No graph would.
+    Machine(String),
 }
 
 /// Starts a child and waits for its JSON, with patience that ends.
-fn ask(command: &mut Command) -> std::result::Result<Measured, String> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| format!("cannot be tried: {e}"))?;
+fn ask(command: &mut Command) -> std::result::Result<Measured, Failure> {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.map_err(|e| Failure::Machine(format!("the trial does not start: {e}")))?;
     let (out, err) = (reading(child.stdout.take()), reading(child.stderr.take()));
     let start = Instant::now();
     let status = loop {
@@ -239,15 +248,18 @@ fn ask(command: &mut Command) -> std::result::Result<Measured, String> {
             Ok(None) | Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("it did not come to an end within {} s", PATIENCE.as_secs()));
+                return Err(Failure::Graph(format!("it did not come to an end within {} s", PATIENCE.as_secs())));
             }
         }
     };
     let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
-    if !status.success() {
-        return Err(format!("its trial ended with {status}: {}", err.lines().next_back().unwrap_or("without a word")));
+    if status.code() == Some(ENVIRONMENT) {
+        return Err(Failure::Machine(err));
     }
-    serde_json::from_str(&out).map_err(|e| format!("its trial said {out:?}: {e}"))
+    if !status.success() {
+        return Err(Failure::Graph(format!("its trial ended with {status}: {}", err.lines().next_back().unwrap_or("without a word"))));
+    }
+    serde_json::from_str(&out).map_err(|e| Failure::Graph(format!("its trial said {out:?}: {e}")))
 }
 
 fn reading(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
